@@ -1,0 +1,48 @@
+# make serve | test | check | bench | lock      (HOST=127.0.0.1 PORT=8000 for serve)
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Nothing is written to the home directory; pip's own warnings about newer versions do not help a newcomer.
+PIP := PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet install
+
+.PHONY: serve test check bench lock clean
+
+serve: $(VENV)/runtime
+	@exec $(BIN)/faceswap serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
+
+test: $(VENV)/test check
+	@$(BIN)/faceswap models prepare
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/test
+	$(BIN)/python -m benchmarks $(NAME) $(ARGS)
+
+# Hashes only, no addresses. The three left out are twins or tools that must not be installed: see requirements/runtime.in.
+lock:
+	$(PYTHON) -m venv $(VENV)/uv && $(VENV)/uv/bin/python -m pip --quiet install uv
+	for name in runtime test; do $(VENV)/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+	  --no-emit-package opencv-python --no-emit-package onnxruntime --no-emit-package openvino-telemetry \
+	  requirements/$$name.in --output-file requirements/$$name.txt || exit 1; done
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' \
+	  || { echo "faceswap-serve needs Python 3.11, 3.12 or 3.13; name one with PYTHON=python3.12"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "python's venv module is missing; on Debian: apt install python3-venv"; exit 1; }
+
+$(VENV)/runtime: requirements/runtime.txt pyproject.toml | $(BIN)/python
+	@echo "installing the locked packages into $(VENV) (about 1.5 GB, once)"
+	@$(PIP) --no-deps --require-hashes -r requirements/runtime.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/test: requirements/test.txt $(VENV)/runtime
+	@$(PIP) --no-deps --require-hashes -r requirements/test.txt
+	@touch $@
+
+clean:
+	rm -rf $(VENV)
