@@ -1,0 +1,197 @@
+"""What a JPEG, PNG or WebP file says about itself, read by walking its parts from the first byte to the end marker.
+
+No pixel is decoded and nothing is allocated for the stated size, so a bomb costs nothing here. One walk answers three
+questions at once: how large, which EXIF block, and is the file whole. (Pillow's header readers decode a PNG to look for
+EXIF and allocate two canvases for a WebP.)
+
+Sources: ITU-T T.81 annex B (JPEG), the PNG specification (third edition) section 5, the WebP container specification.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Format: TypeAlias = Literal["JPEG", "PNG", "WEBP"]
+
+# Progressive files have about ten scans. Each one is a pass over the whole picture, so thousands are an attack.
+MAX_SCANS = 100
+
+_SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
+# Inside a scan 0xFF is data, a restart marker or a fill byte when one of these follows; anything else ends the scan.
+_IN_SCAN = np.zeros(256, np.bool_)
+_IN_SCAN[[0x00, 0xFF, *range(0xD0, 0xD8)]] = True
+_EXIF_ID = b"Exif\x00\x00"
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+
+
+class ContainerError(ValueError):
+    """The file does not hold together. `truncated`: it ends too early, else it is damaged."""
+
+    def __init__(self, message: str, *, truncated: bool = False) -> None:
+        super().__init__(message)
+        self.truncated = truncated
+
+
+@dataclass(frozen=True, slots=True)
+class Container:
+    """width, height: pixels as stored. exif: TIFF block without "Exif" prefix, or b"". lossless: PNG, or WebP without loss.
+
+    grey_key: the grey level that a greyscale PNG declares transparent, in its own bit depth.
+    """
+
+    format: Format
+    width: int
+    height: int
+    exif: bytes = b""
+    lossless: bool = False
+    grey_key: int | None = None
+
+
+def sniff(data: bytes) -> Format | None:
+    """The format by the first bytes, or None for anything else."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return "JPEG"
+    if data.startswith(_PNG_START):
+        return "PNG"
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "WEBP"
+    return None
+
+
+def walk(data: bytes, format: Format) -> Container:
+    """Read the file's structure to its end marker; bytes after it are tolerated. Raises ContainerError."""
+    return {"JPEG": _jpeg, "PNG": _png, "WEBP": _webp}[format](data)
+
+
+def _short() -> ContainerError:
+    return ContainerError("the file ends before its end marker", truncated=True)
+
+
+def _jpeg(data: bytes) -> Container:
+    size: tuple[int, int] | None = None
+    exif, scans = b"", 0
+    for marker, body in _segments(data):
+        if marker in _FRAMES:
+            if len(body) < 6:
+                raise ContainerError("its frame header is damaged")
+            size = int.from_bytes(body[3:5], "big"), int.from_bytes(body[1:3], "big")
+        elif marker == _APP1 and not exif and body.startswith(_EXIF_ID):
+            exif = body[len(_EXIF_ID) :]
+        elif marker == _SOS:
+            scans += 1
+            if scans > MAX_SCANS:
+                raise ContainerError(f"it has more than {MAX_SCANS} scans")
+    if size is None or not scans:
+        raise ContainerError("it holds no picture data")
+    return Container("JPEG", *size, exif)
+
+
+def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield (marker, body) up to the end marker of the first picture; the coded data of scans is skipped."""
+    ends = _scan_ends(data)
+    at = 2
+    while True:
+        if at + 2 > len(data):
+            raise _short()
+        if data[at] != 0xFF:
+            raise ContainerError("a segment is damaged")
+        marker = data[at + 1]
+        if marker == 0xFF:  # fill byte
+            at += 1
+            continue
+        if marker == _EOI:
+            return
+        at += 2
+        if marker in _ALONE:
+            continue
+        if marker in (0x00, _SOI):
+            raise ContainerError("a segment is damaged")
+        length = int.from_bytes(data[at : at + 2], "big")
+        if at + max(length, 2) > len(data):
+            raise _short()
+        if length < 2:
+            raise ContainerError("a segment is damaged")
+        yield marker, data[at + 2 : at + length]
+        at += length
+        if marker == _SOS:
+            nth = int(np.searchsorted(ends, at))
+            if nth == len(ends):
+                raise _short()
+            at = int(ends[nth])
+
+
+def _scan_ends(data: bytes) -> NDArray[np.intp]:
+    """Ascending positions where a scan would end. (A regular expression says the same but holds the GIL 75 ms for 11 MB; this takes 5.)"""
+    values = np.frombuffer(data, np.uint8)
+    marks = np.flatnonzero(values[:-1] == 0xFF)
+    return marks[~_IN_SCAN[values[marks + 1]]]
+
+
+def _png(data: bytes) -> Container:
+    if len(data) < 33:
+        raise _short()
+    if data[12:16] != b"IHDR":
+        raise ContainerError("its header is damaged")
+    width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
+    grey = data[25] == 0
+    exif, key, coded = b"", None, False
+    view, at = memoryview(data), 8
+    while True:
+        if at + 12 > len(data):
+            raise _short()
+        length, name = int.from_bytes(view[at : at + 4], "big"), data[at + 4 : at + 8]
+        end = at + 12 + length
+        if end > len(data):
+            raise _short()
+        body = view[at + 8 : end - 4]
+        if name[:1].isupper() and zlib.crc32(view[at + 4 : end - 4]) != int.from_bytes(view[end - 4 : end], "big"):
+            raise ContainerError("a checksum does not match")
+        if name == b"IEND":
+            break
+        coded = coded or name == b"IDAT"
+        if name == b"eXIf":
+            exif = bytes(body).removeprefix(_EXIF_ID)
+        elif name == b"tRNS" and grey and length == 2:
+            key = int.from_bytes(body, "big")
+        at = end
+    if not coded:
+        raise ContainerError("it holds no picture data")
+    return Container("PNG", width, height, exif, lossless=True, grey_key=key)
+
+
+def _webp(data: bytes) -> Container:
+    stated = int.from_bytes(data[4:8], "little") + 8
+    if stated > len(data) or stated < 20:
+        raise _short()
+    size: tuple[int, int] | None = None
+    exif, lossless, coded, at = b"", False, False, 12
+    while at + 8 <= stated:
+        name, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
+        if at + 8 + length > len(data):
+            raise _short()
+        head = data[at + 8 : at + 8 + min(length, 16)]
+        if name == b"VP8X" and len(head) >= 10:
+            size = int.from_bytes(head[4:7], "little") + 1, int.from_bytes(head[7:10], "little") + 1
+        elif name == b"VP8 " and len(head) >= 10:
+            coded = True
+            size = size or (int.from_bytes(head[6:8], "little") & 0x3FFF, int.from_bytes(head[8:10], "little") & 0x3FFF)
+        elif name == b"VP8L" and len(head) >= 5:
+            coded = lossless = True
+            bits = int.from_bytes(head[1:5], "little")
+            size = size or ((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
+        elif name == b"ANMF":
+            coded = True
+        elif name == b"EXIF":
+            exif = data[at + 8 : at + 8 + length].removeprefix(_EXIF_ID)
+        at += 8 + length + (length & 1)
+    if size is None or not coded:
+        raise ContainerError("it holds no picture data")
+    return Container("WEBP", *size, exif, lossless=lossless)
