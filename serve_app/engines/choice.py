@@ -1,0 +1,117 @@
+"""Which runtime and precision run a model on this machine.
+
+`exact` is ONNX Runtime in float32. `fast` is measured: OpenVINO in bf16 where the processor has it in hardware and the
+caller allows it, OpenVINO in f32, ONNX Runtime. What does not agree with ONNX Runtime on a test picture is left out.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+
+from serve_app.engines.session import CPU, Array, OnnxRuntimeSession, OpenVinoSession, Session, Shapes
+
+logger = logging.getLogger(__name__)
+
+Precision: TypeAlias = Literal["exact", "fast"]
+
+# Largest root mean square difference to ONNX Runtime, relative to the output's own. Measured: f32 1e-5; bf16 0.01 to
+# 0.2 (CenterFace's cell offsets, which are small numbers); a wrong kernel or layout is near 1.
+TOLERANCE: dict[Literal["f32", "bf16"], float] = {"bf16": 0.3, "f32": 1e-3}
+
+# Candidates come in order of preference, and a later one must be this much faster: a photo finish decided anew at each
+# start would let two replicas of one machine answer with different bytes.
+MARGIN = 1.25
+ROUNDS = 5
+
+
+def open_session(
+    path: Path,
+    shapes: Shapes,
+    *,
+    precision: Precision,
+    threads: int,
+    slots: int = 1,
+    buckets: Sequence[int] = (1,),
+    allow_bf16: bool = False,
+    provider: str = CPU,
+) -> Session:
+    """The model in `path`, ready to run.
+
+    shapes: of one item (uint8 pictures), without the batch, by input name. threads: of one run. slots: runs at a time.
+    buckets: batch sizes. allow_bf16: whether the results may lose precision. provider: of ONNX Runtime; on anything but
+    the CPU there is nothing to choose. Raises RuntimeError when the provider cannot be used.
+    """
+    exact = OnnxRuntimeSession(path, threads=threads, provider=provider)
+    if precision == "exact" or provider != CPU:
+        return exact
+    probe = probe_picture({name: (buckets[0], *shape) for name, shape in shapes.items()})
+    expected = exact.run(probe)
+    candidates: list[Session] = []
+    for kind in _openvino_precisions(allow_bf16=allow_bf16):
+        session = OpenVinoSession(path, shapes, precision=kind, threads=threads, slots=slots, buckets=buckets)
+        error = difference(session.run(probe), expected)
+        if error <= TOLERANCE[kind]:
+            candidates.append(session)
+        else:
+            logger.warning("%s: OpenVINO %s differs from ONNX Runtime by %.2g and is not used", path.name, kind, error)
+    candidates.append(exact)
+    chosen, report = fastest(candidates, probe)
+    chosen.info["measured"] = report
+    logger.info("%s runs on %s %s (%s)", path.name, chosen.info["runtime"], chosen.info["precision"], report)
+    return chosen
+
+
+def fastest(candidates: Sequence[Session], probe: Mapping[str, Array]) -> tuple[Session, str]:
+    """The first of `candidates` that none of the others beats by MARGIN, and what was measured, for people.
+
+    The best of several rounds counts, and the rounds take turns, so that a busy moment hits all alike.
+    """
+    best = [float("inf")] * len(candidates)
+    for _ in range(ROUNDS):
+        for i, session in enumerate(candidates):
+            start = time.perf_counter()
+            session.run(probe)
+            best[i] = min(best[i], time.perf_counter() - start)
+    chosen = next(i for i, seconds in enumerate(best) if seconds <= min(best) * MARGIN)
+    report = ", ".join(
+        f"{s.info['runtime']} {s.info['precision']} {seconds * 1e3:.1f} ms" for s, seconds in zip(candidates, best, strict=True)
+    )
+    return candidates[chosen], report
+
+
+def difference(outputs: Sequence[Array], expected: Sequence[Array]) -> float:
+    """The worst output's root mean square difference, relative to what was expected; infinite for anything not finite."""
+    worst = 0.0
+    for a, b in zip(outputs, expected, strict=True):
+        if a.shape != b.shape or not np.isfinite(a).all():
+            return float("inf")
+        worst = max(worst, float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(b)), 1e-6))
+    return worst
+
+
+def probe_picture(shapes: Shapes) -> dict[str, Array]:
+    """Pictures (n, h, w, 3) uint8 with soft blobs of random colour, the same each time: flat noise excites a net little."""
+    rng = np.random.default_rng(0)
+    pictures: dict[str, Array] = {}
+    for name, (n, height, width, channels) in shapes.items():
+        coarse = rng.integers(0, 256, (n, -(-height // 32), -(-width // 32), channels), dtype=np.uint8)
+        pictures[name] = coarse.repeat(32, 1).repeat(32, 2)[:, :height, :width]
+    return pictures
+
+
+def _openvino_precisions(*, allow_bf16: bool) -> list[Literal["bf16", "f32"]]:
+    return ["bf16", "f32"] if allow_bf16 and has_bf16(Path("/proc/cpuinfo")) else ["f32"]
+
+
+def has_bf16(cpuinfo: Path) -> bool:
+    """Whether the processor multiplies bf16 in hardware. OpenVINO's own list also names processors that emulate it."""
+    if not cpuinfo.is_file():
+        return False
+    flags = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "")
+    return not {"amx_bf16", "avx512_bf16"}.isdisjoint(flags.split())

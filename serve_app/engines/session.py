@@ -1,0 +1,115 @@
+"""Model files behind one verb, whichever runtime runs them: `run(inputs) -> outputs`.
+
+Threads and precision are always set here, never left to a runtime: ONNX Runtime and OpenVINO take every core they see,
+whatever OMP_NUM_THREADS says, and OpenVINO takes bf16 by itself where the processor has it. `open_session` chooses.
+
+Same input, same bytes: ONNX Runtime on a CPU and OpenVINO gave bit-equal outputs for any batch size, any place in a
+batch, one or two threads and one or two runs at a time (CenterFace and Face Mesh, f32 and bf16). That is how it was on
+one processor, not a promise of the libraries, so the CPU engines run batches of one, which gain nothing from company.
+"""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import onnxruntime
+import openvino
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+Shapes = Mapping[str, tuple[int, ...]]
+
+CPU = "CPUExecutionProvider"
+
+
+class Session(Protocol):
+    """A loaded model.
+
+    outputs: their names, in the order of run()'s result. info: runtime, precision, threads, for /health and the log.
+    """
+
+    outputs: tuple[str, ...]
+    info: dict[str, str]
+
+    def run(self, inputs: Mapping[str, Array]) -> list[Array]:
+        """One batch. The caller may be any thread and owns the arrays it gets; inputs are only read."""
+
+
+class OnnxRuntimeSession:
+    """ONNX Runtime in float32, the reference that other runtimes are compared with.
+
+    threads: of one run. provider: the execution provider that must run the model. Raises RuntimeError when that provider
+    is not there or did not take the model; ONNX Runtime alone would quietly go on with the CPU.
+    """
+
+    def __init__(self, path: Path, *, threads: int, provider: str = CPU) -> None:
+        if provider not in onnxruntime.get_available_providers():
+            raise RuntimeError(f"{provider} is not in this ONNX Runtime, which has {', '.join(onnxruntime.get_available_providers())}")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.use_deterministic_compute = True
+        options.log_severity_level = 3
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the cores to others
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+        self._session.disable_fallback()
+        if self._session.get_providers()[0] != provider:
+            raise RuntimeError(
+                f"{provider} cannot be used here, only {', '.join(self._session.get_providers())}: check driver and libraries"
+            )
+        self.outputs: tuple[str, ...] = tuple(output.name for output in self._session.get_outputs())
+        self.info = {"runtime": f"onnxruntime {onnxruntime.__version__}", "provider": provider, "precision": "f32", "threads": str(threads)}
+
+    def run(self, inputs: Mapping[str, Array]) -> list[Array]:
+        outputs: list[Array] = self._session.run(None, dict(inputs))
+        return outputs
+
+
+class OpenVinoSession:
+    """OpenVINO on the CPU, compiled for fixed shapes.
+
+    shapes: of one item, without the batch, by input name. buckets: the batch sizes that run() takes. threads: of one
+    run. slots: runs at a time; a run beyond waits for a free one.
+    """
+
+    def __init__(
+        self, path: Path, shapes: Shapes, *, precision: Literal["f32", "bf16"], threads: int, slots: int = 1, buckets: Sequence[int] = (1,)
+    ) -> None:
+        core = openvino.Core()
+        options = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_NUM_THREADS": threads * slots,
+            "NUM_STREAMS": slots,
+            "ENABLE_CPU_PINNING": False,  # every replica would pin itself to the same cores
+        }
+        self._requests: dict[int, queue.SimpleQueue[Any]] = {}
+        for bucket in buckets:
+            model = core.read_model(path)
+            model.reshape({name: [bucket, *shape] for name, shape in shapes.items()})
+            compiled = core.compile_model(model, "CPU", options)
+            self._requests[bucket] = queue.SimpleQueue()
+            for _ in range(slots):
+                self._requests[bucket].put(compiled.create_infer_request())
+        self.outputs: tuple[str, ...] = tuple(output.get_any_name() for output in compiled.outputs)
+        self.info = {
+            "runtime": f"openvino {openvino.__version__.split('-')[0]}",
+            "provider": "CPU",
+            "precision": precision,
+            "threads": str(threads),
+        }
+
+    def run(self, inputs: Mapping[str, Array]) -> list[Array]:
+        batch = len(next(iter(inputs.values())))
+        if batch not in self._requests:
+            raise ValueError(f"a batch of {batch} was not compiled, only {sorted(self._requests)}")
+        requests = self._requests[batch]
+        request = requests.get()
+        try:
+            results = request.infer(dict(inputs), share_inputs=True)
+            return [np.asarray(results[i]) for i in range(len(self.outputs))]
+        finally:
+            requests.put(request)
