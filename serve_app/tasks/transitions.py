@@ -1,0 +1,165 @@
+"""How a task's row may change: each function is one transaction of a Connection, one compare-and-set each.
+
+The statements are built once, here: building one anew takes 400 us, ten times what SQLite takes to run it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields
+
+from sqlalchemy import Connection, Row, and_, bindparam, case, exists, func, insert, select, update
+
+from serve_app.tasks import outbox
+from serve_app.tasks.schema import leased, tasks, waiting
+from serve_app.tasks.task import Status, Task, priority
+
+_COLUMNS = [tasks.c[field.name] for field in fields(Task)]
+
+# The row, if the lease of the task at hand is still the one in force. An ended task has no lease, so ends are final.
+_held = and_(tasks.c.id == bindparam("held_id"), tasks.c.fence == bindparam("held_fence"), leased)
+_no_lease = {"lease_until": None, "lease_owner": None}
+
+_INSERT = insert(tasks)
+_SELECT = select(*_COLUMNS).where(tasks.c.id.in_(bindparam("ids", expanding=True)))
+_COUNT_WAITING = select(func.count()).select_from(tasks).where(waiting)
+_COUNT_LEASED = select(func.count()).select_from(tasks).where(leased)
+_COUNT_UNFINISHED = select(_COUNT_WAITING.scalar_subquery() + _COUNT_LEASED.scalar_subquery())
+_ANY_WAITING = select(exists().where(waiting))
+_BEST = (
+    select(tasks.c.id)
+    .where(waiting)
+    .order_by(tasks.c.priority.desc(), tasks.c.submit_time, tasks.c.id)
+    .limit(1)
+    .with_for_update(skip_locked=True)
+    .scalar_subquery()
+)
+_CLAIM = (
+    update(tasks)
+    .where(tasks.c.id == _BEST, waiting)
+    .values(
+        status=case((tasks.c.status == Status.NOT_START, Status.SUBMITTED), else_=tasks.c.status),
+        start_time=func.coalesce(tasks.c.start_time, bindparam("now")),
+        attempt=tasks.c.attempt + 1,
+        fence=tasks.c.fence + 1,
+        lease_until=bindparam("until"),
+        lease_owner=bindparam("owner"),
+    )
+    .returning(*_COLUMNS)
+)
+_START = (
+    update(tasks)
+    .where(_held, tasks.c.status == Status.SUBMITTED)
+    .values(status=Status.IN_PROGRESS, progress=bindparam("reached"))
+    .returning(*_COLUMNS)
+)
+_PROGRESS = (
+    update(tasks)
+    .where(_held)
+    .values(progress=case((tasks.c.progress < bindparam("reached"), bindparam("reached")), else_=tasks.c.progress))
+)
+_RENEW = update(tasks).where(_held).values(lease_until=bindparam("until"))
+_RELEASE = update(tasks).where(_held).values(**_no_lease, attempt=tasks.c.attempt - 1)
+_END = update(tasks).where(_held).values(finish_time=bindparam("now"), lease_until=None, lease_owner=None).returning(*_COLUMNS)
+_expired = and_(leased, tasks.c.lease_until <= bindparam("now"))
+_ANY_EXPIRED = select(exists().where(_expired))
+_EXPIRED = (
+    select(tasks.c.id, tasks.c.attempt)
+    .where(_expired)
+    .order_by(tasks.c.lease_until)
+    .limit(bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+_among = tasks.c.id.in_(bindparam("ids", expanding=True))
+_WAIT_AGAIN = update(tasks).where(_among).values(**_no_lease)
+_GIVE_UP = (
+    update(tasks)
+    .where(_among)
+    .values(**_no_lease, status=Status.FAILURE, fail_reason=bindparam("reason"), finish_time=bindparam("now"))
+    .returning(*_COLUMNS)
+)
+
+
+def add(connection: Connection, task: Task) -> None:
+    """Insert a new row. Raises IntegrityError when the id is taken."""
+    connection.execute(_INSERT, {**asdict(task), "priority": priority(task.mode)})
+
+
+def find(connection: Connection, ids: Sequence[str]) -> dict[str, Task]:
+    """The tasks that exist of these, by id."""
+    return {row.id: _task(row) for row in connection.execute(_SELECT, {"ids": ids})}
+
+
+def count_waiting(connection: Connection) -> int:
+    return connection.execute(_COUNT_WAITING).scalar_one()
+
+
+def count_unfinished(connection: Connection) -> int:
+    return int(connection.execute(_COUNT_UNFINISHED).scalar_one())
+
+
+def any_waiting(connection: Connection) -> bool:
+    return bool(connection.execute(_ANY_WAITING).scalar())
+
+
+def any_expired(connection: Connection, now: int) -> bool:
+    return bool(connection.execute(_ANY_EXPIRED, {"now": now}).scalar())
+
+
+def claim(connection: Connection, owner: str, now: int, until: int) -> Task | None:
+    """Lease the best waiting row, by priority and then by age."""
+    row = connection.execute(_CLAIM, {"owner": owner, "now": now, "until": until}).one_or_none()
+    if row is None:
+        return None
+    task = _task(row)
+    if task.fence == 1:  # only the first claim changes the status
+        outbox.record(connection, [task], now)
+    return task
+
+
+def advance(connection: Connection, task: Task, progress: int, now: int) -> bool:
+    """To IN_PROGRESS, or further on in it; only the former is told to the hook."""
+    values = {**_lease_of(task), "reached": progress}
+    if _tell(connection, connection.execute(_START, values).all(), now):
+        return True
+    return connection.execute(_PROGRESS, values).rowcount == 1
+
+
+def renew(connection: Connection, task: Task, until: int) -> bool:
+    return connection.execute(_RENEW, {**_lease_of(task), "until": until}).rowcount == 1
+
+
+def release(connection: Connection, task: Task) -> bool:
+    """Waiting again, the attempt not counted."""
+    return connection.execute(_RELEASE, _lease_of(task)).rowcount == 1
+
+
+def end(connection: Connection, task: Task, values: Mapping[str, object], now: int) -> bool:
+    """To a terminal status with these columns."""
+    return _tell(connection, connection.execute(_END, {**_lease_of(task), **values, "now": now}).all(), now)
+
+
+def take_expired(connection: Connection, limit: int, max_attempts: int, reason: str, now: int) -> int:
+    """Take back leases that ran out, longest ago first; returns how many tasks wait again."""
+    found = connection.execute(_EXPIRED, {"now": now, "most": limit}).all()
+    again = [row.id for row in found if row.attempt < max_attempts]
+    spent = [row.id for row in found if row.attempt >= max_attempts]
+    if spent:
+        _tell(connection, connection.execute(_GIVE_UP, {"ids": spent, "reason": reason, "now": now}).all(), now)
+    if again:
+        connection.execute(_WAIT_AGAIN, {"ids": again})
+    return len(again)
+
+
+def _tell(connection: Connection, rows: Sequence[Row[tuple[object, ...]]], now: int) -> bool:
+    """Owe the callbacks of the rows whose status just changed; False when there are none."""
+    outbox.record(connection, [_task(row) for row in rows], now)
+    return bool(rows)
+
+
+def _lease_of(task: Task) -> dict[str, object]:
+    return {"held_id": task.id, "held_fence": task.fence}
+
+
+def _task(row: Row[tuple[object, ...]]) -> Task:
+    return Task(**{**row._mapping, "status": Status(row.status)})

@@ -1,0 +1,105 @@
+"""One process of the tests that need several: `python -m tests.tasks.process ROLE DATABASE REPORT NUMBER`.
+
+It leaves what happened as JSON in the file REPORT, or talks line by line with the test that started it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from pathlib import Path
+
+from sqlalchemy import Connection, text
+
+from serve_app.tasks.blobs import BlobStore
+from serve_app.tasks.database import Database, open_database
+from serve_app.tasks.store import TaskStore
+from serve_app.tasks.task import new_result_name
+from tests.tasks.common import new, no_inputs
+
+Report = dict[str, object]
+
+
+async def submit(store: TaskStore, count: int) -> Report:
+    """As an Ingress with two requests at a time would."""
+
+    async def some(n: int) -> list[str]:
+        return [(await store.submit(new(), no_inputs)).id for _ in range(n)]
+
+    parts = await asyncio.gather(some(count // 2), some(count - count // 2))
+    return {"submitted": [id for part in parts for id in part]}
+
+
+async def work(store: TaskStore, patience_s: int) -> Report:
+    """As a pipeline with two tasks at a time would: claim, advance, succeed, until the file "accepted" says that no more will come."""
+    claims: list[tuple[str, int, int]] = []
+    longest = 0.0
+    accepted = Path(sys.argv[2]).with_name("accepted")
+
+    async def one() -> None:
+        nonlocal longest
+        until = time.monotonic() + patience_s
+        while time.monotonic() < until:
+            began = time.perf_counter()
+            task = await store.claim("worker", 300.0)
+            if task is None:
+                if accepted.exists() and await store.count_unfinished() == 0:
+                    return
+                await asyncio.sleep(0.02)
+                continue
+            claims.append((task.id, task.attempt, task.fence))
+            assert await store.advance(task, 10)
+            assert await store.succeed(task, f"{task.id}/a.png", new_result_name(task.id, "png"), {})
+            longest = max(longest, time.perf_counter() - began)
+
+    await asyncio.gather(one(), one())
+    return {"claims": claims, "longest": longest}
+
+
+async def hold(store: TaskStore, lease_ms: int) -> Report:
+    """Claim one task, say so, and commit it when a line comes in; say what became of that."""
+    task = await store.claim("holder", lease_ms / 1000)
+    assert task is not None
+    say(task.id)
+    await asyncio.to_thread(sys.stdin.readline)
+    writes = {
+        "advance": await store.advance(task, 50),
+        "renew": await store.renew(task, 30.0),
+        "succeed": await store.succeed(task, f"{task.id}/late.png", "late.png", {}),
+    }
+    say(json.dumps(writes))
+    return {}
+
+
+async def add(database: Database, count: int) -> Report:
+    """Read a number, then write it plus one; what the driver's own BEGIN loses half of."""
+
+    def work(connection: Connection) -> None:
+        value = connection.execute(text("select value from counter")).scalar_one()
+        connection.execute(text("update counter set value = :value"), {"value": value + 1})
+
+    for _ in range(count):
+        await database.write(work)
+    return {}
+
+
+def say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+async def main(role: str, file: Path, report: Path, number: int) -> None:
+    database = open_database(file)
+    store = TaskStore(database, BlobStore(file.parent / "blobs"))
+    if role == "add":
+        result = await add(database, number)
+    else:
+        result = await {"submit": submit, "work": work, "hold": hold}[role](store, number)
+    await database.close()
+    report.write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])))

@@ -1,0 +1,63 @@
+"""The transactions themselves. What they do is in test_store.py and test_store_machine.py; here is how they do it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from sqlalchemy import Connection, create_engine, event
+
+from serve_app.tasks import outbox, transitions
+from serve_app.tasks.outbox import Callback, Outcome, Verdict
+from serve_app.tasks.schema import metadata
+from serve_app.tasks.task import Status, Task
+
+
+def whole_life(connection: Connection) -> None:
+    """Every statement that runs while tasks are worked on."""
+    ids = [f"{n:016d}" for n in range(3)]
+    for id in ids:
+        transitions.add(connection, Task(id, Status.NOT_START, 0, None, None, "http://a/", None, "http://b", submit_time=1))
+    transitions.find(connection, ids)
+    assert transitions.any_waiting(connection)
+    assert not transitions.any_expired(connection, 1)
+    claims = [transitions.claim(connection, "worker", 1, 5) for _ in ids]
+    first, second, third = (task for task in claims if task is not None)
+    assert transitions.advance(connection, first, 10, 1)
+    assert transitions.advance(connection, first, 20, 1)
+    assert transitions.renew(connection, first, 5)
+    assert transitions.release(connection, third)
+    assert transitions.end(connection, second, {"status": Status.SUCCESS}, 2)
+    assert transitions.take_expired(connection, 9, 1, "lost", 9) == 0
+    assert transitions.count_waiting(connection) == transitions.count_unfinished(connection) == 1
+    for verdict in (Verdict.RETURNED, Verdict.FAILED, Verdict.DELIVERED):
+        callbacks: list[Callback] = outbox._claim(connection, 9, 10, 9, 9, Counter({"b": 9}))
+        for callback in callbacks:
+            outbox._settle(connection, Outcome(callback, verdict, retry_at=9), 9)
+
+
+def test_every_statement_of_a_tasks_life_goes_by_an_index() -> None:
+    """So that none gets slower as finished tasks pile up."""
+    plans: dict[str, list[str]] = {}
+    engine = create_engine("sqlite://")
+
+    @event.listens_for(engine, "before_cursor_execute")
+    def explain(_connection: Any, cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
+        if statement.startswith(("SELECT", "UPDATE", "DELETE")):
+            assert not many
+            rows = cursor.connection.execute("EXPLAIN QUERY PLAN " + statement, parameters).fetchall()
+            plans[statement] = [row[3] for row in rows]
+
+    with engine.connect() as connection:
+        metadata.create_all(connection)
+        plans.clear()
+        whole_life(connection)
+    engine.dispose()
+    assert len(plans) > 15
+    slow = {
+        statement: step
+        for statement, steps in plans.items()
+        for step in steps
+        if "TEMP B-TREE" in step or (step.startswith("SCAN") and "INDEX" not in step and "CONSTANT" not in step)
+    }
+    assert slow == {}
