@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serve_app.api.app import ApiConfig
+from tests.api.support import MakeService, Service, build
+
+
+@pytest.fixture
+async def make_service(tmp_path: Path) -> AsyncIterator[MakeService]:
+    """Make a service with these members of ApiConfig."""
+    async with AsyncExitStack() as stack:
+
+        async def make(**config: Any) -> Service:
+            service = build(tmp_path, ApiConfig(**config))
+            stack.push_async_callback(service.database.close)
+            await stack.enter_async_context(service.client)
+            return service
+
+        yield make
+
+
+@pytest.fixture
+async def service(make_service: MakeService) -> Service:
+    """A service without a secret."""
+    return await make_service()

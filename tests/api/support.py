@@ -1,0 +1,110 @@
+"""What tests of the HTTP side need: small pictures in every spelling, and the real application with what stands behind it."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+from PIL import Image
+from starlette.applications import Starlette
+
+from serve_app.api.app import ApiConfig, create_app
+from serve_app.tasks.blobs import BlobStore
+from serve_app.tasks.database import Database, create_schema, open_database
+from serve_app.tasks.store import TaskStore
+from serve_app.tasks.task import Task
+
+SWAP = "/mj/insight-face/swap"
+LEFT_OUT = object()
+
+
+def sample(seed: int = 0, format: str = "PNG", width: int = 48, height: int = 32) -> bytes:
+    """A small picture that passes every check."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, format)
+    return out.getvalue()
+
+
+def plain(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def data_url(data: bytes, kind: str = "image/png") -> str:
+    return f"data:{kind};base64,{plain(data)}"
+
+
+def swap_body(**members: object) -> dict[str, object]:
+    """A good submit, with these members over or beside its own."""
+    body = {"sourceBase64": data_url(sample(0)), "targetBase64": data_url(sample(1)), **members}
+    return {name: value for name, value in body.items() if value is not LEFT_OUT}
+
+
+@dataclass
+class Service:
+    """The application and what stands behind it. accepted: what on_accepted heard."""
+
+    client: httpx2.AsyncClient
+    app: Starlette
+    store: TaskStore
+    blobs: BlobStore
+    database: Database
+    folder: Path
+    accepted: list[Task] = field(default_factory=list)
+
+    async def submit(self, **members: object) -> Any:
+        """POST a swap of two small pictures; returns the JSON body."""
+        response = await self.client.post(SWAP, json=swap_body(**members))
+        assert response.status_code == 200
+        assert response.headers["content-type"] == "application/json"
+        return response.json()
+
+    async def fetch(self, id: str, prefix: str = "") -> Any:
+        response = await self.client.get(f"{prefix}/mj/task/{id}/fetch")
+        assert response.status_code == 200
+        return response.json()
+
+    async def finish(self, id: str, picture: bytes, ext: str = "png") -> str:
+        """What a worker does: claim, store the picture, succeed. Returns the picture's name."""
+        task = await self.store.claim("test", 30)
+        assert task is not None
+        assert task.id == id
+        name = f"{id}-abcdefghijklmnopqrstuv.{ext}"
+        await self.blobs.put(f"{id}/result.{ext}", picture)
+        assert await self.store.succeed(task, f"{id}/result.{ext}", name, {"family": "test"})
+        return name
+
+    def stored(self) -> list[Path]:
+        """Every file of every task."""
+        return [path for path in (self.folder / "blobs").rglob("*") if path.is_file()]
+
+
+MakeService = Callable[..., Awaitable[Service]]
+
+
+async def healthy() -> dict[str, object]:
+    return {"status": "ok", "family": "fake"}
+
+
+def build(
+    folder: Path,
+    config: ApiConfig,
+    *,
+    on_accepted: Callable[[Task], None] | None = None,
+    health: Callable[[], Awaitable[dict[str, object]]] = healthy,
+) -> Service:
+    """The real application on a real SQLite file and a real folder of pictures. The caller closes `client` and `database`."""
+    create_schema(folder / "tasks.db")
+    database = open_database(folder / "tasks.db")
+    blobs = BlobStore(folder / "blobs")
+    store = TaskStore(database, blobs)
+    accepted: list[Task] = []
+    app = create_app(store, blobs, config, on_accepted or accepted.append, health)
+    client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://swap.test")
+    return Service(client, app, store, blobs, database, folder, accepted)

@@ -1,0 +1,244 @@
+"""api/submission.py through the door: what a submit may look like, and the contract's answer for each thing that is wrong with it."""
+
+from __future__ import annotations
+
+import re
+import struct
+import textwrap
+import zlib
+from typing import Any
+
+import pytest
+
+from serve_app.api.errors import Answer
+from tests.api.support import LEFT_OUT, SWAP, MakeService, Service, data_url, plain, sample
+from tests.pictures import ASTRONAUT, SIX_PEOPLE
+
+
+async def refusal(service: Service, answer: Answer, field: str, **members: object) -> str:
+    """Submit, expect this answer for this field and that nothing was kept; returns the reason."""
+    body = await service.submit(**members)
+    assert body["code"] == answer.code
+    assert body["description"] == answer.description.format(field=field)
+    assert body["result"] is None
+    assert body["properties"]["field"] == field
+    assert not service.accepted
+    assert not service.stored()
+    assert await service.store.count_unfinished() == 0
+    reason = body["properties"]["reason"]
+    assert isinstance(reason, str)
+    assert reason.endswith(".")
+    return reason
+
+
+async def test_an_accepted_swap_is_stored_before_it_is_answered(service: Service) -> None:
+    source, target = SIX_PEOPLE.read_bytes(), ASTRONAUT.read_bytes()
+    body = await service.submit(sourceBase64=data_url(source), targetBase64=data_url(target))
+    assert body["code"] == 1
+    assert body["description"] == "提交成功"
+    assert re.fullmatch(r"\d{16}", body["result"])
+    assert body["properties"] == {"discordInstanceId": ""}
+    assert await service.blobs.get(f"{body['result']}/source") == source
+    assert await service.blobs.get(f"{body['result']}/target") == target
+    assert [task.id for task in service.accepted] == [body["result"]]
+
+
+@pytest.mark.parametrize("instance_id", ["61", "string"])
+@pytest.mark.parametrize("url", [SWAP, f"http://swap.test{SWAP}"])
+async def test_the_published_examples(make_service: MakeService, instance_id: str, url: str) -> None:
+    service = await make_service(secret="key")
+    source, target = SIX_PEOPLE.read_bytes(), ASTRONAUT.read_bytes()
+    body: dict[str, Any] = {
+        "sourceBase64": data_url(source, "image/jpeg"),
+        "targetBase64": data_url(target),
+        "accountFilter": {"instanceId": instance_id},
+        "notifyHook": "http://127.0.0.1:9/hook",
+        "state": "fugiat",
+    }
+    response = await service.client.post(url, json=body, headers={"mj-api-secret": "key"})
+    assert response.status_code == 200
+    answer = response.json()
+    assert (answer["code"], answer["description"], type(answer["result"])) == (1, "提交成功", str)
+    assert answer["properties"] == {"discordInstanceId": instance_id}
+    task = await service.store.get(answer["result"])
+    assert task is not None
+    assert (task.state, task.notify_hook, task.instance_id) == ("fugiat", "http://127.0.0.1:9/hook", instance_id)
+
+    wrong_hook = await service.client.post(url, json={**body, "notifyHook": "laboris"}, headers={"mj-api-secret": "key"})
+    assert wrong_hook.status_code == 200
+    assert wrong_hook.json()["description"] == "校验错误: notifyHook"
+    assert (await service.client.post(url, json=body)).status_code == 401
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param(plain(sample(2)), id="plain base64"),
+        pytest.param(data_url(sample(2, "JPEG"), "image/png"), id="jpeg called png"),
+        pytest.param(data_url(sample(2), "image/jpeg"), id="png called jpeg"),
+        pytest.param(data_url(sample(2, "WEBP"), ""), id="no type"),
+        pytest.param("DATA:image/png;charset=x;BASE64," + plain(sample(2)), id="capitals and parameters"),
+        pytest.param("\n".join(textwrap.wrap(plain(sample(2)), 76)) + "\r\n", id="lines"),
+        pytest.param("  data:image/png;base64, " + plain(sample(2)), id="blanks"),
+        pytest.param(plain(sample(2)).replace("+", "-").replace("/", "_").rstrip("="), id="url-safe without padding"),
+    ],
+)
+async def test_every_spelling_of_a_picture(service: Service, text: str) -> None:
+    body = await service.submit(sourceBase64=text)
+    assert body["code"] == 1
+    kept = await service.blobs.get(f"{body['result']}/source")
+    assert kept in (sample(2), sample(2, "JPEG"), sample(2, "WEBP"))
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"seed": 5, "mode": "RELAX", "request_id": "x", "botType": "INSIGHT_FACE", "options": {}},
+        {"accountFilter": None, "notifyHook": "", "state": ""},
+        {"accountFilter": {}, "notifyHook": None, "state": None},
+        {"accountFilter": {"modes": ["FAST"], "channelId": None, "remix": True}},
+        {"accountFilter": ["odd"], "sourceUrl": "", "targetUrl": ""},
+        {"accountFilter": {"instanceId": ""}, "sourceUrl": "https://example.com/ignored.png"},
+        {"accountFilter": {"instanceId": {"deep": 1}}},
+        {"accountFilter": {"instanceId": "x" * 10_000}},
+    ],
+)
+async def test_what_clients_add_is_tolerated(service: Service, members: dict[str, object]) -> None:
+    body = await service.submit(**members)
+    assert body["code"] == 1
+    assert body["properties"] == {"discordInstanceId": ""}
+
+
+async def test_a_number_names_an_instance_too(service: Service) -> None:
+    assert (await service.submit(accountFilter={"instanceId": 61}))["properties"] == {"discordInstanceId": "61"}
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+@pytest.mark.parametrize("value", [LEFT_OUT, None, "", " \n"])
+async def test_a_missing_picture(service: Service, side: str, value: object) -> None:
+    await refusal(service, Answer[f"{side.upper()}_MISSING"], f"{side}Base64", **{f"{side}Base64": value})
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [
+        ("data:image/png;base64,@@@", "not base64"),
+        ("data:image/png;base64,", "empty"),
+        ("data:image/png," + plain(sample(2)), "not base64"),
+        ("data:image/png;base64", "not base64"),
+        ("图片", "not base64"),
+        (plain(b"<html>no</html>"), "HTML"),
+        (plain(sample(2, "GIF")), "GIF"),
+        (plain(sample(2, "JPEG")[:-2]), "truncated"),
+        (plain(sample(2, "PNG")[:-12]), "truncated"),
+        (plain(sample(2, "WEBP")[:-2]), "truncated"),
+        (plain(sample(2, width=1, height=300)), "at least 16"),
+        (plain(sample(2, width=2000, height=16)), "too long and thin"),
+    ],
+)
+async def test_what_is_not_a_picture(service: Service, side: str, value: str, word: str) -> None:
+    reason = await refusal(service, Answer[f"{side.upper()}_FORMAT"], f"{side}Base64", **{f"{side}Base64": value})
+    assert word in reason
+    assert f"{side}Base64" in reason
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+async def test_a_picture_of_too_many_bytes(service: Service, side: str) -> None:
+    limit = 10 * 1024 * 1024
+    fits = sample(2) + bytes(limit - len(sample(2)))
+    reason = await refusal(service, Answer[f"{side.upper()}_SIZE"], f"{side}Base64", **{f"{side}Base64": plain(fits + b"\x00")})
+    assert "10,485,761" in reason
+    assert (await service.submit(**{f"{side}Base64": plain(fits)}))["code"] == 1
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+async def test_a_picture_of_too_many_pixels(service: Service, side: str) -> None:
+    header = struct.pack(">4sIIBBBBB", b"IHDR", 30_000, 30_000, 8, 2, 0, 0, 0)
+    bomb = sample(2)[:12] + header + zlib.crc32(header).to_bytes(4, "big") + sample(2)[33:]
+    reason = await refusal(service, Answer[f"{side.upper()}_SIZE"], f"{side}Base64", **{f"{side}Base64": plain(bomb)})
+    assert "30000 x 30000" in reason
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+async def test_urls_are_not_fetched(service: Service, side: str) -> None:
+    url = "https://example.com/face.png"
+    reason = await refusal(service, Answer[f"{side.upper()}_URL"], f"{side}Base64", **{f"{side}Base64": url})
+    assert "URL" in reason
+    reason = await refusal(service, Answer[f"{side.upper()}_URL"], f"{side}Url", **{f"{side}Base64": "", f"{side}Url": url})
+    assert f"{side}Base64" in reason
+
+
+async def test_the_same_picture_twice(service: Service) -> None:
+    same = data_url(sample(3))
+    await refusal(service, Answer.SAME_PICTURE, "targetBase64", sourceBase64=same, targetBase64=same)
+    await refusal(service, Answer.SAME_PICTURE, "targetBase64", sourceBase64=same, targetBase64=plain(sample(3)))
+
+
+async def test_state_is_bounded_and_kept_to_the_letter(service: Service) -> None:
+    await refusal(service, Answer.INVALID, "state", state="字" * 1025)
+    await refusal(service, Answer.INVALID, "state", state="a\x00b")
+    body = await service.submit(state=" 字" * 512)
+    assert (await service.fetch(body["result"]))["state"] == " 字" * 512
+
+
+@pytest.mark.parametrize(
+    "hook",
+    [
+        "laboris",
+        "ftp://example.com/x",
+        "http://",
+        "http:///path",
+        "https://[bad/",
+        "http://a:99999/",
+        "/relative",
+        "http://a b/",
+        "http://exa\nmple.com",
+        "http://example.com/" + "x" * 3000,
+        "javascript:alert(1)",
+    ],
+)
+async def test_a_hook_that_cannot_be_called(service: Service, hook: str) -> None:
+    assert "http" in await refusal(service, Answer.INVALID, "notifyHook", notifyHook=hook)
+
+
+async def test_the_hook_of_the_request_goes_before_the_global_one(make_service: MakeService) -> None:
+    service = await make_service(notify_hook="https://global.example/hook")
+    await service.submit(notifyHook="HTTP://user:pass@own.example:8080/hook?token=1")
+    await service.submit(notifyHook=" ")
+    assert [task.notify_hook for task in service.accepted] == [
+        "HTTP://user:pass@own.example:8080/hook?token=1",
+        "https://global.example/hook",
+    ]
+
+
+@pytest.mark.parametrize("name", ["sourceBase64", "targetBase64", "sourceUrl", "targetUrl", "state", "notifyHook"])
+@pytest.mark.parametrize("value", [5, 1.5, True, ["x"], {"a": "b"}])
+async def test_members_of_a_wrong_type(service: Service, name: str, value: object) -> None:
+    assert "string" in await refusal(service, Answer.INVALID, name, **{name: value})
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"null", b"[]", b'"text"', b"5", b"\xff\xfe", b"[" * 100_000, b"{'a': 1}", b"--boundary\r\nContent-Disposition: x"]
+)
+async def test_a_body_that_is_not_a_json_object(service: Service, body: bytes) -> None:
+    response = await service.client.post(SWAP, content=body, headers={"content-type": "text/plain"})
+    assert response.status_code == 200
+    assert response.json()["code"] == 4
+    assert response.json()["description"] == "校验错误: body"
+    assert "JSON" in response.json()["properties"]["reason"]
+
+
+async def test_two_pictures_of_the_largest_size_fit_into_a_body(service: Service) -> None:
+    first, second = (sample(seed) + bytes(10 * 1024 * 1024 - len(sample(seed))) for seed in (1, 2))
+    assert (await service.submit(sourceBase64=data_url(first), targetBase64=data_url(second)))["code"] == 1
+
+
+async def test_a_full_queue_takes_nothing(make_service: MakeService) -> None:
+    service = await make_service(max_waiting=2)
+    accepted = [await service.submit(), await service.submit()]
+    body = await service.submit()
+    assert (body["code"], body["description"], body["result"]) == (23, "队列已满，请稍后尝试", None)
+    assert len(service.stored()) == 4
+    await service.finish(accepted[0]["result"], sample())
+    assert (await service.submit())["code"] == 1
