@@ -1,0 +1,144 @@
+"""How long a swap takes and how many tasks a second the graph carries, over HTTP, on this machine.
+
+Latency: the built-in models, warm, one 512 x 512 pair after another; submit to SUCCESS as a polling client sees it, and
+every stage's share. Saturation: the fake engine, which costs nothing, so that what is left is ours: HTTP, base64,
+database, hand-over between deployments, decode, paste, encode.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import statistics
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import cv2
+import numpy as np
+
+from benchmarks.service import serving
+from serve_app.vision.face import Pixels
+from tests.pictures import ASTRONAUT, data_url, head, jpeg, read
+
+SIDE = 512
+POLL_S = 0.01
+
+
+@dataclass(frozen=True)
+class Latency:
+    submit_to_success_ms: list[float]
+    acknowledged_ms: list[float]
+    stages_ms: dict[str, float]
+
+    @property
+    def p50(self) -> float:
+        return statistics.median(self.submit_to_success_ms)
+
+
+def body() -> bytes:
+    """A submit with two 512 x 512 JPEGs, each with one face of about 230 px."""
+    source, target = enlarged(head(4)), enlarged(read(ASTRONAUT)[20:276, 96:352])
+    return json.dumps({"sourceBase64": data_url(jpeg(source)), "targetBase64": data_url(jpeg(target))}).encode()
+
+
+def enlarged(pixels: Pixels) -> Pixels:
+    return np.asarray(cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_CUBIC), np.uint8)
+
+
+async def submit(session: aiohttp.ClientSession, base: str, data: bytes) -> str:
+    async with session.post(f"{base}/mj/insight-face/swap", data=data, headers={"Content-Type": "application/json"}) as answer:
+        said = await answer.json()
+    assert said["code"] == 1, said
+    return str(said["result"])
+
+
+async def finished(session: aiohttp.ClientSession, base: str, task: str) -> dict[str, Any]:
+    while True:
+        async with session.get(f"{base}/mj/task/{task}/fetch") as answer:
+            state: dict[str, Any] = await answer.json()
+        if state["status"] in ("SUCCESS", "FAILURE"):
+            assert state["status"] == "SUCCESS", state
+            return state
+        await asyncio.sleep(POLL_S)
+
+
+async def one_after_another(base: str, count: int) -> Latency:
+    data, total, acknowledged, stages = body(), [], [], []
+    async with aiohttp.ClientSession() as session:
+        for number in range(count + 5):
+            start = time.perf_counter()
+            task = await submit(session, base, data)
+            answered = time.perf_counter()
+            state = await finished(session, base, task)
+            if number >= 5:  # warm
+                total.append((time.perf_counter() - start) * 1e3)
+                acknowledged.append((answered - start) * 1e3)
+                stages.append(state["properties"]["stages"])
+    names = list(dict.fromkeys(name for stage in stages for name in stage))
+    return Latency(total, acknowledged, {name: round(statistics.median(s.get(name, 0.0) for s in stages), 1) for name in names})
+
+
+async def saturated(base: str, count: int, clients: int) -> float:
+    """Tasks a second from the first submit to the last SUCCESS, `clients` submitting without waiting for results."""
+    data, tasks = body(), asyncio.Queue[None]()
+    for _ in range(count):
+        tasks.put_nowait(None)
+    ids: list[str] = []
+
+    async def submitter(session: aiohttp.ClientSession) -> None:
+        while not tasks.empty():
+            tasks.get_nowait()
+            ids.append(await submit(session, base, data))
+
+    async with aiohttp.ClientSession() as session:
+        for _ in range(8):  # warm
+            await finished(session, base, await submit(session, base, data))
+        start = time.perf_counter()
+        await asyncio.gather(*(submitter(session) for _ in range(clients)))
+        while True:
+            async with session.post(f"{base}/mj/task/list-by-condition", json={"ids": ids}) as answer:
+                states = await answer.json()
+            done = [state for state in states if state["status"] in ("SUCCESS", "FAILURE")]
+            if len(done) == count:
+                assert all(state["status"] == "SUCCESS" for state in done)
+                return count / (time.perf_counter() - start)
+            await asyncio.sleep(0.2)
+
+
+def run(*, swaps: int, tasks: int) -> dict[str, Any]:
+    """Both, each on a service of its own."""
+    with serving("--family", "builtin") as service:
+        latency = asyncio.run(one_after_another(service.base, swaps))
+    with serving("--family", "fake") as service:
+        rate = asyncio.run(saturated(service.base, tasks, clients=8))
+    return {
+        "swaps": swaps,
+        "p50_ms": round(latency.p50, 1),
+        "p95_ms": round(statistics.quantiles(latency.submit_to_success_ms, n=20)[-1], 1),
+        "acknowledged_p50_ms": round(statistics.median(latency.acknowledged_ms), 1),
+        "stages_p50_ms": latency.stages_ms,
+        "fake_tasks": tasks,
+        "fake_tasks_per_s": round(rate, 1),
+    }
+
+
+def table(median: dict[str, Any], stages: dict[str, float]) -> str:
+    """Markdown of the medians, with the share of each stage of a swap."""
+    total = median["p50_ms"]
+    rest = total - sum(stages.values())
+    shares = [*stages.items(), ("submit, callbacks, polling", round(rest, 1))]
+    rows = [f"| {name} | {ms} | {100 * ms / total:.0f} % |" for name, ms in shares]
+    return "\n".join(
+        [
+            f"Submit to SUCCESS, built-in models, one 512 x 512 pair after another: **p50 {total} ms**, p95 {median['p95_ms']} ms;"
+            f" acknowledged after {median['acknowledged_p50_ms']} ms.",
+            "",
+            "| stage | p50 ms | share |",
+            "|---|---|---|",
+            *rows,
+            "",
+            f"Saturated, fake engine, same pair: **{median['fake_tasks_per_s']} tasks/s**.",
+        ]
+    )

@@ -1,0 +1,23 @@
+"""The machine line that goes with every absolute figure."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import version
+from pathlib import Path
+
+
+def machine() -> dict[str, object]:
+    cpu = Path("/proc/cpuinfo").read_text()
+    return {
+        "cpu": next((line.split(":", 1)[1].strip() for line in cpu.splitlines() if line.startswith("model name")), platform.processor()),
+        "cores": os.cpu_count(),
+        "bf16": next((name for name in ("amx_bf16", "avx512_bf16") if name in cpu), "none"),
+        "python": platform.python_version(),
+        **{name: version(name) for name in ("ray", "openvino", "onnxruntime-gpu", "opencv-python-headless", "numpy")},
+    }
+
+
+def machine_line() -> str:
+    return ", ".join(f"{key} {value}" for key, value in machine().items())

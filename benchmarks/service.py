@@ -1,0 +1,67 @@
+"""The real service as a process of its own: started with the `faceswap` command, stopped with Ctrl-C's signal."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+READY_TIMEOUT_S = 120.0
+STOP_TIMEOUT_S = 60.0
+
+
+@dataclass(slots=True)
+class Service:
+    base: str
+    process: subprocess.Popen[str]
+    started_in_s: float
+    log: Path
+
+    def stop(self) -> int:
+        """Ask it to stop as Ctrl-C does; its exit status."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGINT)
+        try:
+            return self.process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.contextmanager
+def serving(*arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[Service]:
+    """`faceswap serve` on a free port with a data folder of its own, from ready until the block ends."""
+    port = free_port()
+    command = [str(Path(sys.executable).parent / "faceswap"), "serve", "--port", str(port), *arguments]
+    with tempfile.TemporaryDirectory(prefix="faceswap-data-") as data:
+        log = Path(data) / "out.log"
+        started = time.monotonic()
+        with log.open("w") as out:
+            process = subprocess.Popen(
+                [*command, "--data", data], stdout=out, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(environment or {})}
+            )
+        service = Service(f"http://127.0.0.1:{port}", process, 0.0, log)
+        try:
+            while "is ready on" not in log.read_text():
+                if process.poll() is not None or time.monotonic() - started > READY_TIMEOUT_S:
+                    raise RuntimeError(f"the service did not start:\n{log.read_text()}")
+                time.sleep(0.05)
+            service.started_in_s = time.monotonic() - started
+            yield service
+        finally:
+            service.stop()

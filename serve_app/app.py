@@ -1,0 +1,38 @@
+"""The whole graph on one screen.
+
+    HTTP -> Ingress -> (dispatcher) -> SwapPipeline -> FaceDetector.detect, .identify
+                                                    -> FaceSwapper.swap
+
+Ingress accepts a task into the database and tells a pipeline that there is work; the pipeline claims the best waiting
+task, decodes, asks the two model deployments, pastes and encodes. Each of the four scales on its own.
+"""
+
+# No `from __future__ import annotations` here: Ray reads the type of build()'s argument to validate `args`.
+
+from pathlib import Path
+from typing import Any, cast
+
+from ray import serve
+from ray.serve import Application, Deployment
+
+from serve_app.deployments.detector import FaceDetector
+from serve_app.deployments.ingress import Ingress
+from serve_app.deployments.pipeline import SwapPipeline
+from serve_app.deployments.swapper import FaceSwapper
+from serve_app.settings import Settings
+from serve_app.tasks.database import create_schema
+
+
+def build(settings: Settings) -> Application:
+    """The application of config/local.yaml; its `args` are `settings`. Makes the tables where they are missing."""
+    settings = settings.absolute(Path.cwd())
+    create_schema(settings.database)
+    detector = deployment(FaceDetector).bind(settings)
+    swapper = deployment(FaceSwapper).bind(settings)
+    pipeline = deployment(SwapPipeline).bind(settings, detector, swapper)
+    return deployment(Ingress).bind(settings, pipeline, detector, swapper)
+
+
+def deployment(cls: type[Any]) -> Deployment:
+    """`serve.deployment`, whose own annotation is wrong for a bare class. Replicas, CPUs and limits stand in the Serve config file."""
+    return cast(Deployment, serve.deployment(cls))

@@ -1,0 +1,118 @@
+"""The `faceswap` command."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from tqdm import tqdm
+
+from serve_app.deployments import environment
+from serve_app.deployments.supervisor import Stop, stop_on_signal, supervise
+from serve_app.engines import runtimes, weights
+from serve_app.settings import settings_page
+
+ROOT = Path(__file__).resolve().parent.parent
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Face swapping behind the Midjourney-Proxy HTTP contract, on Ray Serve.",
+)
+models = typer.Typer(no_args_is_help=True, help="The model files.")
+app.add_typer(models, name="models")
+
+READY = """
+faceswap-serve is ready on {base} (family {family}); Ctrl-C stops it. Try it with two photographs:
+
+  printf '{{"sourceBase64":"%s","targetBase64":"%s"}}' "$(base64 -w0 face.jpg)" "$(base64 -w0 photo.jpg)" |
+    curl -s {base}/mj/insight-face/swap -H 'Content-Type: application/json' -d @-
+  curl -s {base}/mj/task/ID/fetch          # ID: the "result" of the answer; open its imageUrl when status is SUCCESS
+"""
+
+
+@app.command()
+def serve(
+    config: Annotated[Path, typer.Option(help="Serve config file", exists=True, dir_okay=False)] = ROOT / "config" / "local.yaml",
+    host: Annotated[str | None, typer.Option(help="Address to listen on, instead of the file's")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on, instead of the file's")] = None,
+    family: Annotated[str | None, typer.Option(help="Model family, instead of the file's")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder for tasks and pictures, instead of the file's")] = None,
+) -> None:
+    """Start everything on this machine; Ctrl-C stops it all again."""
+    raise typer.Exit(supervise(lambda folder: _serve(folder, config, host, port, family, data)))
+
+
+def _serve(folder: Path, config: Path, host: str | None, port: int | None, family: str | None, data: Path | None) -> int:
+    environment.prepare()
+    from serve_app.deployments import cluster  # Ray reads the environment when it is imported
+
+    overrides = {key: value for key, value in (("family", family), ("data_dir", data)) if value is not None}
+    try:
+        runtimes.check_twins()
+        document = cluster.load_config(config, host=host, port=port, settings=overrides)
+        settings = cluster.settings_of(document)
+        cluster.refuse_occupied(document)
+        if settings.family == "builtin":
+            prepare_builtin(settings.models_dir / "builtin")
+        _say("starting Ray Serve (about 15 s) ...")
+        with cluster.local_cluster(folder):
+            stop_on_signal()
+            with cluster.running(document):
+                _say(READY.format(base=cluster.base_url(document), family=settings.family))
+                _wait_for_stop()
+    except (ValueError, RuntimeError) as error:
+        typer.echo(f"faceswap serve: {error}", err=True)
+        return 1
+    _say("stopped")
+    return 0
+
+
+def _wait_for_stop() -> None:
+    try:
+        while True:
+            signal.pause()
+    except Stop:
+        _say("stopping: running tasks are finished first ...")
+
+
+def _say(text: str) -> None:
+    typer.echo(text)
+    sys.stdout.flush()
+
+
+@models.command("prepare")
+def prepare(folder: Annotated[Path, typer.Option(help="The models folder")] = ROOT / "models") -> None:
+    """Fetch and convert the built-in weights, unless they are there already."""
+    try:
+        prepare_builtin(folder / "builtin")
+    except RuntimeError as error:
+        typer.echo(f"faceswap models prepare: {error}", err=True)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def settings() -> None:
+    """Print every setting and its default, in Markdown."""
+    typer.echo(settings_page(), nl=False)
+
+
+def prepare_builtin(folder: Path) -> None:
+    if weights.ready(folder):
+        return
+    with tqdm(total=1, unit="step", desc="built-in weights", file=sys.stderr) as bar:
+
+        def progress(label: str, done: int, total: int) -> None:
+            bar.total = total
+            bar.set_description_str(label)
+            bar.update(done - bar.n)
+
+        weights.prepare(folder, progress)
+
+
+def main() -> None:
+    app()

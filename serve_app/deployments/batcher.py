@@ -1,0 +1,138 @@
+"""A slot-first batcher: a batch is cut when a slot is free to run it, never before.
+
+Ray's own `@serve.batch` (2.60) cuts batches first and lets them wait for a slot, so that what arrives meanwhile can
+never join them; docs/decisions/0001-slot-first-batcher.md has the measurement. Here nothing waits on a timer: an idle
+engine takes the first item at once, a busy one finds all that has arrived since.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from serve_app.engines.protocol import Engine
+from serve_app.vision.face import FaceError
+
+logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class BatchQueueFull(RuntimeError):
+    """More items are waiting than the replica may hold."""
+
+
+@dataclass(slots=True)
+class Entry:
+    prepared: Any
+    raw: asyncio.Future[Any]
+
+
+class Batcher(Generic[Item, Result]):
+    """Drives one engine. A call brings items and gets their results in order.
+
+    Items are taken in turn from the waiting calls, one each, so that a call with many never holds back a call with
+    one. An item that the engine refuses is answered with its FaceError. A batch that fails otherwise is halved and
+    tried again until the item at fault stands alone: only its call fails. A cancelled call's waiting items leave.
+    """
+
+    def __init__(self, engine: Engine[Item, Any, Any, Result], *, max_queued: int, threads: int = 2) -> None:
+        self.engine = engine
+        self.batch_sizes: deque[int] = deque(maxlen=1000)
+        self._max_queued = max_queued
+        self._held = 0
+        self._free = engine.slots
+        self._calls: deque[deque[Entry]] = deque()
+        self._running: set[asyncio.Task[None]] = set()
+        # Two pools, so that the CPU work of many items never keeps a free slot from running.
+        self._device = ThreadPoolExecutor(engine.slots, thread_name_prefix="run")
+        self._cpu = ThreadPoolExecutor(threads, thread_name_prefix="pre-post")
+
+    async def __call__(self, items: Sequence[Item]) -> list[Result | FaceError]:
+        """Results of `items`, in order. Raises BatchQueueFull, or the first error of an item that is no FaceError."""
+        if self._held + len(items) > self._max_queued:
+            raise BatchQueueFull(f"{self._held} items are held, {len(items)} more would pass the limit of {self._max_queued}")
+        self._held += len(items)
+        try:
+            prepared = await self._on_cpu(self.engine.pre, [(item,) for item in items])
+            raws = await self._on_device(prepared)
+            outcomes = await self._on_cpu(self.engine.post, list(zip(items, raws, strict=True)))
+        finally:
+            self._held -= len(items)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException) and not isinstance(outcome, FaceError):
+                raise outcome
+        return outcomes
+
+    async def _on_cpu(self, step: Callable[..., Any], rows: Sequence[tuple[Any, ...]]) -> list[Any]:
+        """`step` of each row in a thread; its result or its error. A row that ends in an error keeps it."""
+        loop = asyncio.get_running_loop()
+
+        async def one(row: tuple[Any, ...]) -> Any:
+            return row[-1] if isinstance(row[-1], BaseException) else await loop.run_in_executor(self._cpu, step, *row)
+
+        return await asyncio.gather(*map(one, rows), return_exceptions=True)
+
+    async def _on_device(self, prepared: Sequence[Any]) -> list[Any]:
+        loop = asyncio.get_running_loop()
+        entries = [Entry(item, loop.create_future()) for item in prepared]
+        call: deque[Entry] = deque()
+        for entry in entries:
+            if isinstance(entry.prepared, BaseException):
+                entry.raw.set_exception(entry.prepared)
+            else:
+                call.append(entry)
+        if call:
+            self._calls.append(call)
+            self._fill_slots()
+        return await asyncio.gather(*(entry.raw for entry in entries), return_exceptions=True)  # cancelled, it cancels them all
+
+    def _fill_slots(self) -> None:
+        while self._free and (batch := self._take(self.engine.buckets[-1])):
+            self._free -= 1
+            task = asyncio.get_running_loop().create_task(self._occupy_slot(batch))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+
+    def _take(self, limit: int) -> list[Entry]:
+        batch: list[Entry] = []
+        while self._calls and len(batch) < limit:
+            call = self._calls.popleft()
+            entry = call.popleft()
+            if not entry.raw.done():
+                batch.append(entry)
+            if call:
+                self._calls.append(call)
+        return batch
+
+    async def _occupy_slot(self, batch: list[Entry]) -> None:
+        try:
+            await self._run(batch)
+        finally:
+            self._free += 1
+            self._fill_slots()
+
+    async def _run(self, batch: list[Entry]) -> None:
+        self.batch_sizes.append(len(batch))
+        try:
+            raws = await asyncio.get_running_loop().run_in_executor(self._device, self.engine.run, [entry.prepared for entry in batch])
+            if len(raws) != len(batch):
+                raise RuntimeError(f"the engine answered {len(raws)} results for {len(batch)} items")
+        except Exception as error:
+            if len(batch) > 1:
+                logger.warning("a batch of %d failed (%s: %s), trying its halves", len(batch), type(error).__name__, error)
+                middle = len(batch) // 2
+                await self._run(batch[:middle])
+                await self._run(batch[middle:])
+            elif not batch[0].raw.done():
+                batch[0].raw.set_exception(error)
+            return
+        for entry, raw in zip(batch, raws, strict=True):
+            if not entry.raw.done():
+                entry.raw.set_result(raw)

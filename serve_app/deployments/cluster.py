@@ -1,0 +1,143 @@
+"""Starts Ray and Serve on this machine with a Serve config file, and stops all of it again.
+
+Import it after `environment.prepare()`: Ray reads its environment when it is imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import socket
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+import yaml
+from ray import serve
+from ray.serve._private.api import serve_start
+from ray.serve.schema import ServeDeploySchema
+
+from serve_app.settings import Settings
+
+READY_TIMEOUT_S = 120.0
+OBJECT_STORE_BYTES = 512 * 1024**2
+
+
+class StartError(RuntimeError):
+    """The service did not come up; the message says why and what to do."""
+
+
+def load_config(
+    path: Path, *, host: str | None = None, port: int | None = None, settings: dict[str, Any] | None = None
+) -> ServeDeploySchema:
+    """A Serve config file, with the address and the settings given here put over its own; folders become absolute.
+
+    Raises ValueError (pydantic's) that names the setting that is wrong.
+    """
+    document = yaml.safe_load(path.read_text())
+    document.setdefault("http_options", {}).update({key: value for key, value in (("host", host), ("port", port)) if value is not None})
+    for application in document["applications"]:
+        merged = Settings.model_validate({**application.get("args", {}), **(settings or {})})
+        application["args"] = merged.absolute(Path.cwd()).model_dump(mode="json")
+    return ServeDeploySchema.model_validate(document)
+
+
+def settings_of(config: ServeDeploySchema) -> Settings:
+    """The settings of the (first) application."""
+    return Settings.model_validate(config.applications[0].args)
+
+
+def base_url(config: ServeDeploySchema) -> str:
+    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(config.http_options.host, config.http_options.host)
+    return f"http://{host}:{config.http_options.port}"
+
+
+@contextlib.contextmanager
+def local_cluster(folder: Path) -> Iterator[None]:
+    """Ray on this machine's loopback; sockets, logs and spilled objects in `folder` (short: Ray allows 107 bytes a path)."""
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    try:
+        with _quiet():
+            ray.init(
+                address="local",  # never somebody else's cluster
+                namespace="serve",
+                include_dashboard=False,
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+                object_store_memory=OBJECT_STORE_BYTES,
+                _temp_dir=str(folder),
+            )
+        yield
+    finally:
+        with _quiet():
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def running(config: ServeDeploySchema) -> Iterator[None]:
+    """The applications of `config`, answering; stopped at the end. Needs a cluster. Raises StartError."""
+    refuse_occupied(config)
+    try:
+        with _quiet():
+            client = serve_start(
+                http_options=config.http_options.model_dump(),
+                proxy_location=config.proxy_location,
+                global_logging_config=config.logging_config,
+            )
+            client.deploy_apps(config, _blocking=False)
+            _wait_until_running({application.name for application in config.applications})
+            client.wait_for_proxies_serving()
+        _ask_health(config)
+        yield
+    finally:
+        with _quiet():
+            serve.shutdown()  # type: ignore[no-untyped-call]
+
+
+def refuse_occupied(config: ServeDeploySchema) -> None:
+    """Raises StartError when something listens on the port already: better than after a whole start."""
+    host, port = config.http_options.host, config.http_options.port
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise StartError(f"cannot listen on {host}:{port}: {error.strerror}; choose another with PORT= or --port") from error
+
+
+def _wait_until_running(names: set[str]) -> None:
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while True:
+        applications = {name: app for name, app in serve.status().applications.items() if name in names}
+        if len(applications) == len(names) and all(app.status == "RUNNING" for app in applications.values()):
+            return
+        unhealthy = [
+            f"{deployment}: {status.status} {status.message}"
+            for app in applications.values()
+            for deployment, status in app.deployments.items()
+            if status.status != "HEALTHY"
+        ]
+        if any(app.status in ("DEPLOY_FAILED", "UNHEALTHY") for app in applications.values()):
+            raise StartError("\n".join([app.message for app in applications.values()] + unhealthy))
+        if time.monotonic() > deadline:
+            raise StartError(f"not ready after {READY_TIMEOUT_S:.0f} s\n" + "\n".join(unhealthy))
+        time.sleep(0.1)
+
+
+def _ask_health(config: ServeDeploySchema) -> None:
+    """One real answer over HTTP, models included, before anybody is told that the service is ready."""
+    with urllib.request.urlopen(base_url(config) + "/health", timeout=READY_TIMEOUT_S) as answer:
+        if json.load(answer).get("status") != "ok":
+            raise StartError("the service answers, but not as it should: see /health")
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Ray writes progress and harmless retries to our stdout; its logs have them too."""
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+        yield

@@ -1,0 +1,28 @@
+"""FaceDetector: finds faces and describes them, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from serve_app.deployments import logs
+from serve_app.deployments.batcher import Batcher
+from serve_app.families import detector_engines
+from serve_app.settings import Settings
+from serve_app.vision.face import FaceError, Faces, FaceSquare, Floats, Pixels
+
+
+class FaceDetector:
+    def __init__(self, settings: Settings) -> None:
+        logs.to_serve()
+        detect, identify = detector_engines(settings)
+        self._detect: Batcher[Pixels, Faces] = Batcher(detect, max_queued=settings.detector.max_queued)
+        self._identify: Batcher[FaceSquare, Floats] = Batcher(identify, max_queued=settings.detector.max_queued)
+
+    async def detect(self, frames: Sequence[Pixels]) -> list[Faces | FaceError]:
+        return await self._detect(frames)
+
+    async def identify(self, faces: Sequence[FaceSquare]) -> list[Floats | FaceError]:
+        return await self._identify(faces)
+
+    async def info(self) -> dict[str, dict[str, str]]:
+        return {"detect": self._detect.engine.info(), "identify": self._identify.engine.info()}

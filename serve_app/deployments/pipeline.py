@@ -1,0 +1,128 @@
+"""SwapPipeline: claims a waiting task, makes its picture, commits the result."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ParamSpec, TypeVar
+
+import cv2
+from ray import serve
+from ray.serve.handle import DeploymentHandle
+
+from serve_app.deployments import logs
+from serve_app.deployments.remote import ModelsUnavailable, RemoteModels
+from serve_app.settings import Settings
+from serve_app.swap import Stages, SwapError, SwapOptions, Swapped, swap_faces
+from serve_app.tasks.blobs import BlobMissing, BlobStore
+from serve_app.tasks.database import open_database
+from serve_app.tasks.store import TaskStore
+from serve_app.tasks.task import Task
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+INTERNAL = "系统异常 (internal error; the operator finds it in the log under the task's id)"
+INPUT_GONE = "图片已不存在 (the task's pictures are no longer stored; submit them again)"
+
+
+class SwapPipeline:
+    """One replica works on `pipeline.in_flight` tasks at a time; calls above that wait here, before their claim."""
+
+    def __init__(self, settings: Settings, detector: DeploymentHandle[Any], swapper: DeploymentHandle[Any]) -> None:
+        logs.to_serve()
+        cv2.setNumThreads(1)  # threads are ours: one picture, one core
+        self._settings = settings.pipeline
+        self._options = SwapOptions(settings.detector.frame, settings.swapper.max_side, settings.pipeline.quality)
+        self._blobs = BlobStore(settings.blobs)
+        self._store = TaskStore(open_database(settings.database), self._blobs, max_attempts=settings.pipeline.max_attempts)
+        self._models = RemoteModels(detector, swapper)
+        self._admission = asyncio.Semaphore(settings.pipeline.in_flight)
+        self._threads = ThreadPoolExecutor(settings.pipeline.threads, thread_name_prefix="picture")
+        self._owner = serve.get_replica_context().replica_id.unique_id
+
+    async def run_next(self) -> bool:
+        """Work on the best waiting task; false when there is none. Which one is decided at the last moment, in the claim."""
+        async with self._admission:
+            task = await self._store.claim(self._owner, self._settings.lease_s)
+            if task is None:
+                return False
+            await self._work(task)
+            return True
+
+    async def _work(self, task: Task) -> None:
+        stages = Stages({"queue": float((task.start_time or task.submit_time) - task.submit_time)})
+        try:
+            async with self._lease(task):
+                ended = await self._make(task, stages)
+        except ModelsUnavailable as error:
+            # Not the task's fault: its lease runs out and it is tried again, as often as attempts allow.
+            logger.warning("task %s has to wait: %s", task.id, error)
+            return
+        except SwapError as error:
+            ended = await self._store.fail(task, str(error), {"stages": stages.ms})
+        except BlobMissing:
+            ended = await self._store.fail(task, INPUT_GONE, {"stages": stages.ms})
+        except Exception:
+            logger.exception("task %s failed", task.id)
+            ended = await self._store.fail(task, INTERNAL, {"stages": stages.ms})
+        if ended:  # otherwise somebody else has the task and needs its pictures
+            await self._blobs.delete_inputs(task.id)
+
+    async def _make(self, task: Task, stages: Stages) -> bool:
+        """True when the result was committed, false when the task was lost to somebody else."""
+        with stages.measure("read"):
+            source, target = await asyncio.gather(self._blobs.get(f"{task.id}/source"), self._blobs.get(f"{task.id}/target"))
+
+        async def found() -> None:
+            await self._store.advance(task, 50)
+
+        swapped = await swap_faces(source, target, self._models, self._options, found=found, in_thread=self._in_thread, stages=stages)
+        return await self._commit(task, swapped, stages)
+
+    async def _commit(self, task: Task, swapped: Swapped, stages: Stages) -> bool:
+        name = f"{task.id}-{secrets.token_urlsafe(16)}.{swapped.format.lower()}"
+        key = f"{task.id}/{name}"
+        with stages.measure("write"):
+            await self._blobs.put(key, swapped.data)
+        committed = await self._store.succeed(task, key, name, {"faces": swapped.faces, "stages": stages.ms})
+        if not committed:
+            await self._blobs.delete(key)  # a late result is nobody's
+        return committed
+
+    @contextlib.asynccontextmanager
+    async def _lease(self, task: Task) -> AsyncIterator[None]:
+        """Keeps the claim while the body runs; cancels the body when the claim was lost."""
+        body = asyncio.current_task()
+        assert body is not None
+
+        async def renew() -> None:
+            while True:
+                await asyncio.sleep(self._settings.renew_s)
+                try:
+                    kept = await self._store.renew(task, self._settings.lease_s)
+                except Exception as error:  # the database may be back before the lease runs out
+                    logger.warning("task %s: the lease could not be renewed (%s); trying again", task.id, type(error).__name__)
+                    continue
+                if not kept:
+                    body.cancel("the task was taken by somebody else")
+                    return
+
+        renewal = asyncio.create_task(renew())
+        try:
+            yield
+        except asyncio.CancelledError:
+            # A drained replica, or an Ingress that died: give the task back at once instead of letting the lease run out.
+            await asyncio.shield(self._store.release(task))
+            raise
+        finally:
+            renewal.cancel()
+
+    def _in_thread(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
+        return asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))

@@ -1,0 +1,23 @@
+"""FaceSwapper: makes the new faces, in batches."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from serve_app.deployments import logs
+from serve_app.deployments.batcher import Batcher
+from serve_app.families import swapper_engine
+from serve_app.settings import Settings
+from serve_app.vision.face import FaceError, Patch, SwapItem
+
+
+class FaceSwapper:
+    def __init__(self, settings: Settings) -> None:
+        logs.to_serve()
+        self._swap: Batcher[SwapItem, Patch] = Batcher(swapper_engine(settings), max_queued=settings.swapper.max_queued)
+
+    async def swap(self, items: Sequence[SwapItem]) -> list[Patch | FaceError]:
+        return await self._swap(items)
+
+    async def info(self) -> dict[str, dict[str, str]]:
+        return {"swap": self._swap.engine.info()}

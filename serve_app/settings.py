@@ -1,0 +1,145 @@
+"""Every knob of the service, typed and documented. Unknown names are refused.
+
+`Settings` is the `args:` of the application in a Serve config file (config/local.yaml). What must not stand in a
+file comes from the environment: see `Secrets`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Group(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Limits(Group):
+    """What a request may bring; anything larger is refused before it costs much."""
+
+    max_body_bytes: int = Field(30_000_000, ge=1_000, description="HTTP body; more is 413")
+    max_image_bytes: int = Field(10 * 1024 * 1024, ge=1_000, description="one picture, decoded from base64")
+    max_pixels: int = Field(40_000_000, ge=1_000, description="width x height of one picture, from its header")
+    min_side: int = Field(16, ge=2, description="shortest side of a picture, pixels")
+    max_state: int = Field(1024, ge=0, description="characters of `state`")
+
+
+class IngressSettings(Group):
+    """The HTTP side and the loops that live with it."""
+
+    max_dispatched: int = Field(
+        32, ge=1, description="run_next() calls in flight per Ingress replica; stay below SwapPipeline's max_ongoing_requests"
+    )
+    recovery_period_s: float = Field(5.0, gt=0, description="how often waiting rows and expired leases are looked for (+-20 %)")
+    callbacks_in_flight: int = Field(10, ge=1, description="callbacks being sent at a time per Ingress replica")
+
+
+class PipelineSettings(Group):
+    """Decoding, pasting, encoding: the CPU work around the models."""
+
+    in_flight: int = Field(4, ge=1, description="tasks worked on at a time per replica; the rest waits in the table")
+    threads: int = Field(2, ge=1, description="threads for decode, paste and encode per replica")
+    quality: int = Field(95, ge=50, le=100, description="JPEG and WebP quality of results")
+    lease_s: float = Field(30.0, gt=0, description="a claimed task is taken up again when its lease ran out")
+    renew_s: float = Field(10.0, gt=0, description="how often a running task renews its lease")
+    max_attempts: int = Field(3, ge=1, description="claims of one task before it fails")
+
+
+class DetectorSettings(Group):
+    """FaceDetector: boxes and keypoints, then the description of a face (mesh or embedding)."""
+
+    threads: int = Field(1, ge=1, description="threads of one model run")
+    slots: int = Field(2, ge=1, description="model runs at a time per replica; threads x slots is about the cores")
+    frame: int = Field(
+        640, ge=320, le=1280, multiple_of=32, description="side of the letterboxed frame that faces are looked for in, pixels"
+    )
+    min_score: float = Field(0.5, gt=0, lt=1, description="faces below this score are ignored")
+    max_queued: int = Field(256, ge=1, description="frames or faces waiting per replica; more is refused")
+
+
+class SwapperSettings(Group):
+    """FaceSwapper: makes the new face."""
+
+    slots: int = Field(2, ge=1, description="batches in flight per replica; for `builtin`, which runs on the CPU, about the cores")
+    max_side: int = Field(640, ge=128, le=1024, description="largest face square that travels to the swapper, pixels")
+    max_queued: int = Field(256, ge=1, description="faces waiting per replica; more is refused")
+
+
+class FakeSettings(Group):
+    """Family `fake`: no weights, no cost; for tests and load runs. A batch of n takes seconds + n * seconds_per_item."""
+
+    seconds: float = Field(0.0, ge=0, description="of every batch")
+    seconds_per_item: float = Field(0.0, ge=0, description="more of them for every item of a batch")
+
+
+class Settings(Group):
+    """All of it; the defaults are those of config/local.yaml."""
+
+    family: Literal["builtin", "fake"] = Field("builtin", description="which models swap")
+    precision: Literal["exact", "fast"] = Field(
+        "fast", description="exact: ONNX Runtime float32; fast: the fastest runtime that passes a self-test against it"
+    )
+    data_dir: Path = Field(Path("data"), description="tasks and pictures of this node; relative to where the service is started")
+    models_dir: Path = Field(Path("models"), description="model files; the built-in ones in its folder builtin/")
+    limits: Limits = Limits()
+    ingress: IngressSettings = IngressSettings()
+    pipeline: PipelineSettings = PipelineSettings()
+    detector: DetectorSettings = DetectorSettings()
+    swapper: SwapperSettings = SwapperSettings()
+    fake: FakeSettings = FakeSettings()
+
+    @property
+    def database(self) -> Path:
+        return self.data_dir / "tasks.db"
+
+    @property
+    def blobs(self) -> Path:
+        return self.data_dir / "blobs"
+
+    def absolute(self, base: Path) -> Settings:
+        """The same settings with folders resolved against `base`: replicas start elsewhere."""
+        return self.model_copy(update={"data_dir": (base / self.data_dir).resolve(), "models_dir": (base / self.models_dir).resolve()})
+
+
+class Secrets(BaseSettings):
+    """From the environment, prefix FACESWAP_; never logged, never in a file. Blank means unset."""
+
+    model_config = SettingsConfigDict(env_prefix="FACESWAP_", extra="ignore", frozen=True, env_ignore_empty=True)
+
+    secret: SecretStr | None = Field(None, description="asked for in `mj-api-secret` or `Authorization` when set")
+    notify_hook: str | None = Field(None, description="told of every change when a request names no notifyHook")
+    public_url: str | None = Field(None, description="how clients reach the service; start of imageUrl. Unset: as the request came in")
+
+
+def settings_page() -> str:
+    """docs/settings.md: every setting and its default, from the models above."""
+    lines = [
+        "# Settings",
+        "",
+        "The `args` of the application in a Serve config file such as config/local.yaml. Unknown names are refused.",
+        "This page is what `faceswap settings` prints.",
+        "",
+        "| setting | default | meaning |",
+        "|---|---|---|",
+        *_rows(Settings, ""),
+        "",
+        "From the environment:",
+        "",
+        "| variable | meaning |",
+        "|---|---|",
+        *(f"| `FACESWAP_{name.upper()}` | {field.description} |" for name, field in Secrets.model_fields.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _rows(group: type[BaseModel], prefix: str) -> list[str]:
+    rows = []
+    for name, field in group.model_fields.items():
+        if isinstance(field.default, Group):
+            rows += _rows(type(field.default), f"{prefix}{name}.")
+        else:
+            rows.append(f"| `{prefix}{name}` | `{field.default}` | {field.description} |")
+    return rows

@@ -1,0 +1,20 @@
+"""What every test may ask for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from serve_app.deployments import environment
+from serve_app.engines import weights
+
+environment.prepare()  # before any test module imports Ray
+
+
+@pytest.fixture(scope="session")
+def builtin_weights() -> Path:
+    """The folder of the built-in model files; made once, by `make test` or here."""
+    folder = Path(__file__).resolve().parent.parent / "models" / "builtin"
+    weights.prepare(folder)
+    return folder

@@ -1,0 +1,154 @@
+"""The slot-first batcher: order, fairness, one bad item, bounds, cancelled calls."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from serve_app.deployments.batcher import Batcher, BatchQueueFull
+from serve_app.vision.face import FaceError
+
+
+class Gate:
+    """An engine whose runs wait until the test lets them go; item n gives n * 10, "bad" items raise."""
+
+    def __init__(self, buckets: tuple[int, ...] = (4,), slots: int = 1) -> None:
+        self.buckets, self.slots = buckets, slots
+        self.batches: list[list[object]] = []
+        self.started = threading.Semaphore(0)
+        self.open = threading.Event()
+
+    def warm_up(self) -> None: ...
+
+    def info(self) -> dict[str, str]:
+        return {}
+
+    def pre(self, item: object) -> object:
+        if item == "refused":
+            raise FaceError("turned away")
+        return item
+
+    def run(self, batch: Sequence[object]) -> list[object]:
+        self.batches.append(list(batch))
+        self.started.release()
+        assert self.open.wait(10)
+        if "poison" in batch:
+            raise ValueError("poison")
+        return list(batch)
+
+    def post(self, item: object, raw: object) -> object:
+        assert isinstance(raw, int)
+        return raw * 10
+
+    async def running(self) -> None:
+        assert await asyncio.to_thread(self.started.acquire, timeout=10)
+
+
+def batcher(engine: Gate, max_queued: int = 100) -> Batcher[object, object]:
+    return Batcher(engine, max_queued=max_queued)
+
+
+async def calls(batch: Batcher[object, object], *items: Sequence[object]) -> list[asyncio.Task[list[object]]]:
+    """One task a call, queued in this order (each is let run until its items wait)."""
+    tasks = []
+    for number, call in enumerate(items):
+        tasks.append(asyncio.create_task(batch(call)))
+        while len(batch._calls) <= number:
+            await asyncio.sleep(0)
+    return tasks
+
+
+async def test_results_come_back_in_the_order_of_the_items() -> None:
+    engine = Gate()
+    engine.open.set()
+    assert await batcher(engine)([3, 1, 2]) == [30, 10, 20]
+    assert await batcher(engine)([]) == []
+
+
+async def test_an_idle_engine_starts_at_once_and_a_busy_one_takes_all_that_came_since() -> None:
+    engine = Gate()
+    batch = batcher(engine)
+    first = asyncio.create_task(batch([1]))
+    await engine.running()
+    rest = await calls(batch, [2], [3], [4], [5], [6])
+    engine.open.set()
+    await asyncio.gather(first, *rest)
+    assert engine.batches == [[1], [2, 3, 4, 5], [6]]
+
+
+async def test_calls_take_turns_so_a_large_one_does_not_hold_back_a_small_one() -> None:
+    engine = Gate(buckets=(2,))
+    batch = batcher(engine)
+    first = asyncio.create_task(batch([0]))
+    await engine.running()
+    large, small = await calls(batch, [1, 2, 3, 4], [5])
+    engine.open.set()
+    await asyncio.gather(first, large, small)
+    assert engine.batches[1] == [1, 5]
+
+
+async def test_one_poisoned_item_fails_its_own_call_only() -> None:
+    engine = Gate()
+    batch = batcher(engine)
+    first = asyncio.create_task(batch([0]))
+    await engine.running()
+    tasks = await calls(batch, [1], ["poison"], [3], [4])
+    engine.open.set()
+    results = await asyncio.gather(first, *tasks, return_exceptions=True)
+    assert [results[i] for i in (0, 1, 3, 4)] == [[0], [10], [30], [40]]
+    assert isinstance(results[2], ValueError)
+
+
+async def test_a_refused_item_is_answered_with_its_reason_and_its_neighbours_with_results() -> None:
+    engine = Gate()
+    engine.open.set()
+    one, refused, three = await batcher(engine)([1, "refused", 3])
+    assert (one, three) == (10, 30)
+    assert isinstance(refused, FaceError)
+    assert engine.batches == [[1, 3]]
+
+
+async def test_more_than_the_bound_is_refused_and_room_comes_back() -> None:
+    engine = Gate()
+    batch = batcher(engine, max_queued=2)
+    held = asyncio.create_task(batch([1, 2]))
+    await engine.running()
+    with pytest.raises(BatchQueueFull, match="limit of 2"):
+        await batch([3])
+    engine.open.set()
+    await held
+    assert await batch([3]) == [30]
+
+
+async def test_a_cancelled_calls_items_never_reach_the_engine() -> None:
+    engine = Gate()
+    batch = batcher(engine)
+    first = asyncio.create_task(batch([1]))
+    await engine.running()
+    gone, stays = await calls(batch, [2, 3], [4])
+    gone.cancel()
+    await asyncio.gather(gone, return_exceptions=True)
+    engine.open.set()
+    await asyncio.gather(first, stays)
+    assert engine.batches == [[1], [4]]
+
+
+async def test_slots_run_side_by_side() -> None:
+    engine = Gate(buckets=(1,), slots=2)
+    batch = batcher(engine)
+    both = [asyncio.create_task(batch([n])) for n in (1, 2)]
+    await engine.running()
+    await engine.running()
+    engine.open.set()
+    assert await asyncio.gather(*both) == [[10], [20]]
+
+
+async def test_an_engine_that_loses_a_result_is_an_error_not_a_hang() -> None:
+    engine = Gate()
+    engine.open.set()
+    engine.run = lambda batch: []  # type: ignore[method-assign]  # a broken engine
+    with pytest.raises(RuntimeError, match="0 results for 1 items"):
+        await batcher(engine)([1])

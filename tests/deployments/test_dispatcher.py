@@ -1,0 +1,86 @@
+"""The dispatcher: bounded, made up for what was lost, never stopped by a failing call."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+
+from serve_app.deployments.dispatcher import Dispatcher
+
+
+@asynccontextmanager
+async def running(
+    run_next: Callable[[], Awaitable[bool]], limit: int, finished: Callable[[], None] = lambda: None
+) -> AsyncIterator[Dispatcher]:
+    dispatcher = Dispatcher(run_next, limit=limit, finished=finished)
+    loop = asyncio.create_task(dispatcher.run())
+    try:
+        yield dispatcher
+    finally:
+        loop.cancel()
+        await asyncio.gather(loop, return_exceptions=True)
+
+
+async def test_calls_in_flight_stay_within_the_limit_and_all_offers_are_made() -> None:
+    peak = now = made = 0
+    all_made = asyncio.Event()
+
+    async def run_next() -> bool:
+        nonlocal peak, now, made
+        now += 1
+        peak = max(peak, now)
+        await asyncio.sleep(0)
+        now -= 1
+        made += 1
+        if made == 20:
+            all_made.set()
+        return True
+
+    async with running(run_next, limit=3) as dispatcher:
+        dispatcher.offer(20)
+        await asyncio.wait_for(all_made.wait(), 5)
+    assert (made, peak) == (20, 3)
+
+
+async def test_a_failing_call_neither_stops_the_rest_nor_counts_as_finished() -> None:
+    outcomes: Iterator[bool | Exception] = iter([RuntimeError("replica died"), False, True])
+    finished = asyncio.Event()
+    told = 0
+
+    async def run_next() -> bool:
+        outcome = next(outcomes)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def tell() -> None:
+        nonlocal told
+        told += 1
+        finished.set()
+
+    async with running(run_next, limit=1, finished=tell) as dispatcher:
+        dispatcher.offer(3)
+        await asyncio.wait_for(finished.wait(), 5)
+    assert told == 1
+
+
+async def test_cover_makes_up_for_lost_offers_only() -> None:
+    release = asyncio.Event()
+    calls = 0
+
+    async def run_next() -> bool:
+        nonlocal calls
+        calls += 1
+        await release.wait()
+        return True
+
+    async with running(run_next, limit=10) as dispatcher:
+        dispatcher.offer(2)
+        dispatcher.cover(5)
+        dispatcher.cover(5)
+        assert dispatcher.pending == 5
+        release.set()
+        while dispatcher.pending:
+            await asyncio.sleep(0)
+    assert calls == 5

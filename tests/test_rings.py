@@ -1,0 +1,55 @@
+"""Imports point inward only, and only the outermost ring knows Ray."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).resolve().parent.parent / "serve_app"
+
+# What each part may import of ours, and which frameworks it may know.
+RINGS: dict[str, tuple[set[str], set[str]]] = {
+    "vision": ({"vision"}, set()),
+    "engines": ({"vision", "engines"}, set()),
+    "swap": ({"vision"}, set()),
+    "tasks": ({"tasks"}, {"sqlalchemy"}),
+    "api": ({"vision", "tasks", "api"}, {"starlette"}),
+    "settings": (set(), set()),
+    "families": ({"vision", "engines", "settings"}, set()),
+    "deployments": ({"vision", "engines", "swap", "tasks", "api", "settings", "families", "deployments"}, {"starlette", "ray"}),
+    "app": ({"deployments", "settings", "tasks"}, {"ray"}),
+    "cli": ({"deployments", "engines", "settings"}, {"ray"}),
+}
+FRAMEWORKS = {"ray", "starlette", "sqlalchemy", "fastapi"}
+
+
+def modules() -> list[Path]:
+    return [path for path in sorted(PACKAGE.rglob("*.py")) if path.name != "__init__.py"]
+
+
+def imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path.name}: relative imports hide which ring is meant"
+            names.add(node.module or "")
+    return names
+
+
+@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_module_imports_inward_only(path: Path) -> None:
+    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    ours, frameworks = RINGS[part]
+    if path.relative_to(PACKAGE).as_posix() == "tasks/task.py":
+        ours, frameworks = set(), set()
+    for name in imports(path):
+        top, *rest = name.split(".")
+        if top == "serve_app":
+            assert rest, f"{path} imports the whole package"
+            assert rest[0] in ours, f"{path} imports {name}"
+        else:
+            assert top not in FRAMEWORKS - frameworks, f"{path} imports {name}"

@@ -1,0 +1,47 @@
+"""Settings: refused by name when unknown, documented, and the same in the shipped config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from serve_app.deployments import cluster
+from serve_app.settings import Secrets, Settings, settings_page
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_an_unknown_setting_is_refused_by_its_name() -> None:
+    with pytest.raises(ValidationError, match="treads"):
+        Settings.model_validate({"detector": {"treads": 2}})
+
+
+def test_the_settings_page_is_what_the_code_says() -> None:
+    assert (ROOT / "docs" / "settings.md").read_text() == settings_page()
+
+
+def test_every_setting_is_explained() -> None:
+    assert "None |" not in settings_page().replace("| `None` |", "")
+
+
+def test_the_shipped_config_is_valid_and_stays_on_loopback() -> None:
+    config = cluster.load_config(ROOT / "config" / "local.yaml")
+    assert config.http_options.host == "127.0.0.1"
+    settings = cluster.settings_of(config)
+    assert settings.data_dir.is_absolute()
+    limits = {deployment.name: deployment.max_ongoing_requests for deployment in config.applications[0].deployments}
+    assert limits.keys() == {"Ingress", "SwapPipeline", "FaceDetector", "FaceSwapper"}
+    # Past max_ongoing_requests Serve's router sleeps between tries: the dispatcher must stay below it.
+    assert settings.ingress.max_dispatched < limits["SwapPipeline"]
+
+
+def test_secrets_come_from_the_environment_and_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACESWAP_SECRET", "top secret")
+    monkeypatch.setenv("FACESWAP_NOTIFY_HOOK", "")
+    secrets = Secrets()
+    assert secrets.secret is not None
+    assert secrets.secret.get_secret_value() == "top secret"
+    assert secrets.notify_hook is None
+    assert "top secret" not in repr(secrets)
