@@ -110,11 +110,13 @@ async def saturated(base: str, count: int, clients: int) -> float:
 def run(*, swaps: int, tasks: int) -> dict[str, Any]:
     """Both, each on a service of its own."""
     with serving("--family", "builtin") as service:
+        ready_s = service.started_in_s
         latency = asyncio.run(one_after_another(service.base, swaps))
     with serving("--family", "fake") as service:
         rate = asyncio.run(saturated(service.base, tasks, clients=8))
     return {
         "swaps": swaps,
+        "ready_s": round(ready_s, 1),
         "p50_ms": round(latency.p50, 1),
         "p95_ms": round(statistics.quantiles(latency.submit_to_success_ms, n=20)[-1], 1),
         "acknowledged_p50_ms": round(statistics.median(latency.acknowledged_ms), 1),
@@ -139,6 +141,6 @@ def table(median: dict[str, Any], stages: dict[str, float]) -> str:
             "|---|---|---|",
             *rows,
             "",
-            f"Saturated, fake engine, same pair: **{median['fake_tasks_per_s']} tasks/s**.",
+            f"Ready {median['ready_s']} s after `faceswap serve`. Saturated, fake engine, same pair: **{median['fake_tasks_per_s']} tasks/s**.",
         ]
     )

@@ -26,9 +26,9 @@ class Service:
     log: Path
 
     def stop(self) -> int:
-        """Ask it to stop as Ctrl-C does; its exit status."""
+        """Ask it to stop as Ctrl-C does, with SIGINT to the whole process group; its exit status."""
         if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
+            os.killpg(self.process.pid, signal.SIGINT)
         try:
             return self.process.wait(STOP_TIMEOUT_S)
         except subprocess.TimeoutExpired:
@@ -53,7 +53,12 @@ def serving(*arguments: str, environment: Mapping[str, str] | None = None) -> It
         started = time.monotonic()
         with log.open("w") as out:
             process = subprocess.Popen(
-                [*command, "--data", data], stdout=out, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(environment or {})}
+                [*command, "--data", data],
+                stdout=out,
+                stderr=subprocess.STDOUT,
+                text=True,
+                env={**os.environ, **(environment or {})},
+                start_new_session=True,
             )
         service = Service(f"http://127.0.0.1:{port}", process, 0.0, log)
         try:

@@ -26,6 +26,7 @@ from serve_app.tasks.database import create_schema
 def build(settings: Settings) -> Application:
     """The application of config/local.yaml; its `args` are `settings`. Makes the tables where they are missing."""
     settings = settings.absolute(Path.cwd())
+    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # other people's pictures
     create_schema(settings.database)
     detector = deployment(FaceDetector).bind(settings)
     swapper = deployment(FaceSwapper).bind(settings)

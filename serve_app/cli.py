@@ -13,7 +13,7 @@ from tqdm import tqdm
 from serve_app.deployments import environment
 from serve_app.deployments.supervisor import Stop, stop_on_signal, supervise
 from serve_app.engines import runtimes, weights
-from serve_app.settings import settings_page
+from serve_app.settings import Secrets, settings_page
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,16 +30,17 @@ READY = """
 faceswap-serve is ready on {base} (family {family}); Ctrl-C stops it. Try it with two photographs:
 
   printf '{{"sourceBase64":"%s","targetBase64":"%s"}}' "$(base64 -w0 face.jpg)" "$(base64 -w0 photo.jpg)" |
-    curl -s {base}/mj/insight-face/swap -H 'Content-Type: application/json' -d @-
-  curl -s {base}/mj/task/ID/fetch          # ID: the "result" of the answer; open its imageUrl when status is SUCCESS
+    curl -s {base}/mj/insight-face/swap -H 'Content-Type: application/json'{header} -d @-
+  curl -s {base}/mj/task/ID/fetch{header}          # ID: the "result" of the answer; open its imageUrl when status is SUCCESS
 """
+HEADER = ' -H "mj-api-secret: $FACESWAP_SECRET"'
 
 
 @app.command()
 def serve(
     config: Annotated[Path, typer.Option(help="Serve config file", exists=True, dir_okay=False)] = ROOT / "config" / "local.yaml",
     host: Annotated[str | None, typer.Option(help="Address to listen on, instead of the file's")] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on, instead of the file's")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on, instead of the file's")] = None,
     family: Annotated[str | None, typer.Option(help="Model family, instead of the file's")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder for tasks and pictures, instead of the file's")] = None,
 ) -> None:
@@ -54,6 +55,7 @@ def _serve(folder: Path, config: Path, host: str | None, port: int | None, famil
     overrides = {key: value for key, value in (("family", family), ("data_dir", data)) if value is not None}
     try:
         runtimes.check_twins()
+        protected = Secrets().secret is not None
         document = cluster.load_config(config, host=host, port=port, settings=overrides)
         settings = cluster.settings_of(document)
         cluster.refuse_occupied(document)
@@ -63,8 +65,11 @@ def _serve(folder: Path, config: Path, host: str | None, port: int | None, famil
         with cluster.local_cluster(folder):
             stop_on_signal()
             with cluster.running(document):
-                _say(READY.format(base=cluster.base_url(document), family=settings.family))
+                _say(READY.format(base=cluster.base_url(document), family=settings.family, header=HEADER if protected else ""))
                 _wait_for_stop()
+    except (Stop, SystemExit):  # while it starts, Ray turns the signal into SystemExit
+        _say("stopped before it was ready")
+        return 0
     except (ValueError, RuntimeError) as error:
         typer.echo(f"faceswap serve: {error}", err=True)
         return 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -25,6 +25,7 @@ class Limits(Group):
     max_pixels: int = Field(40_000_000, ge=1_000, description="width x height of one picture, from its header")
     min_side: int = Field(16, ge=2, description="shortest side of a picture, pixels")
     max_state: int = Field(1024, ge=0, description="characters of `state`")
+    max_waiting: int = Field(1000, ge=1, description="tasks waiting; further submits are refused with code 23")
 
 
 class IngressSettings(Group):
@@ -34,6 +35,7 @@ class IngressSettings(Group):
         32, ge=1, description="run_next() calls in flight per Ingress replica; stay below SwapPipeline's max_ongoing_requests"
     )
     recovery_period_s: float = Field(5.0, gt=0, description="how often waiting rows and expired leases are looked for (+-20 %)")
+    sweep_period_s: float = Field(60.0, gt=0, description="how often pictures are deleted that a dead process left behind (+-20 %)")
     callbacks_in_flight: int = Field(10, ge=1, description="callbacks being sent at a time per Ingress replica")
 
 
@@ -47,6 +49,12 @@ class PipelineSettings(Group):
     renew_s: float = Field(10.0, gt=0, description="how often a running task renews its lease")
     max_attempts: int = Field(3, ge=1, description="claims of one task before it fails")
 
+    @model_validator(mode="after")
+    def _renews_in_time(self) -> PipelineSettings:
+        if self.renew_s * 2 > self.lease_s:
+            raise ValueError(f"renew_s {self.renew_s} must be at most half of lease_s {self.lease_s}, or running tasks are taken for lost")
+        return self
+
 
 class DetectorSettings(Group):
     """FaceDetector: boxes and keypoints, then the description of a face (mesh or embedding)."""
@@ -57,7 +65,7 @@ class DetectorSettings(Group):
         640, ge=320, le=1280, multiple_of=32, description="side of the letterboxed frame that faces are looked for in, pixels"
     )
     min_score: float = Field(0.5, gt=0, lt=1, description="faces below this score are ignored")
-    max_queued: int = Field(256, ge=1, description="frames or faces waiting per replica; more is refused")
+    max_queued: int = Field(256, ge=16, description="frames or faces waiting per replica; more is refused")
 
 
 class SwapperSettings(Group):
@@ -110,8 +118,22 @@ class Secrets(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="FACESWAP_", extra="ignore", frozen=True, env_ignore_empty=True)
 
     secret: SecretStr | None = Field(None, description="asked for in `mj-api-secret` or `Authorization` when set")
-    notify_hook: str | None = Field(None, description="told of every change when a request names no notifyHook")
+    notify_hook: str | None = Field(None, repr=False, description="told of every change when a request names no notifyHook")
     public_url: str | None = Field(None, description="how clients reach the service; start of imageUrl. Unset: as the request came in")
+
+    @field_validator("secret")
+    @classmethod
+    def _not_blank(cls, secret: SecretStr | None) -> SecretStr | None:
+        if secret is not None and not secret.get_secret_value().strip():
+            raise ValueError("is blank; unset it for a service that is open to everybody who reaches it")
+        return secret
+
+    @field_validator("notify_hook", "public_url")
+    @classmethod
+    def _is_http(cls, url: str | None) -> str | None:
+        if url is not None and not url.startswith(("http://", "https://")):
+            raise ValueError("must be an http or https URL")
+        return url
 
 
 def settings_page() -> str:

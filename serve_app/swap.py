@@ -111,6 +111,7 @@ async def swap_faces(
         target_faces = _usable(TARGET, in_target).scaled(1 / onto.scale)
     with stages.measure("cut"):
         source_square = await in_thread(_cut_largest, SOURCE, from_, source_faces, options)
+        del from_  # a decoded photograph may be 120 MB; from here on the square is enough
         target_square = await in_thread(_cut_largest, TARGET, onto, target_faces, options)
     if found is not None:
         await found()
@@ -126,7 +127,10 @@ async def swap_faces(
     with stages.measure("paste"):
         pixels = await in_thread(paste, onto.picture.bgr, [(_usable("换脸失败 (swap)", patch), target_square.matrix)])
     with stages.measure("encode"):
-        data = await in_thread(encode, replace(onto.picture, bgr=pixels), quality=options.quality)
+        try:
+            data = await in_thread(encode, replace(onto.picture, bgr=pixels), quality=options.quality)
+        except ImageError as error:
+            raise SwapError(f"{TARGET}: {error}") from error
     return Swapped(data, onto.picture.format, {"source": _chosen(source_faces), "target": _chosen(target_faces)})
 
 

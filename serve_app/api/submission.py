@@ -17,6 +17,8 @@ from serve_app.vision.image import ImageError, probe
 
 _MAX_HOOK = 2048
 _MAX_IDS = 10_000
+_STRUCTURE = (b"[", b"{", b",")
+_MAX_STRUCTURE = 100_000
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _BLANKS = b" \t\r\n\v\f"
 _TOO_LARGE = frozenset({"pixels"})
@@ -80,6 +82,9 @@ def parse_ids(body: bytes) -> list[str]:
 
 
 def _json(body: bytes) -> object:
+    # base64 has none of these: without the check, 30 MB of brackets become a gigabyte of objects.
+    if sum(map(body.count, _STRUCTURE)) > _MAX_STRUCTURE:
+        raise ApiError(Answer.INVALID, field="body", reason=f"The body has more than {_MAX_STRUCTURE:,} lists, objects and members.")
     try:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
@@ -117,6 +122,7 @@ def _hook(hook: str | None) -> str | None:
     try:
         parts = urlsplit(hook)
         good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        (parts.hostname or "").encode("idna")  # empty or overlong labels
     except ValueError:
         good = False
     if not good or len(hook) > _MAX_HOOK or not hook.isprintable() or " " in hook:

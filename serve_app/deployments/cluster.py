@@ -37,14 +37,20 @@ def load_config(
 ) -> ServeDeploySchema:
     """A Serve config file, with the address and the settings given here put over its own; folders become absolute.
 
-    Raises ValueError (pydantic's) that names the setting that is wrong.
+    Raises ValueError that names the file and what is wrong in it.
     """
-    document = yaml.safe_load(path.read_text())
-    document.setdefault("http_options", {}).update({key: value for key, value in (("host", host), ("port", port)) if value is not None})
-    for application in document["applications"]:
-        merged = Settings.model_validate({**application.get("args", {}), **(settings or {})})
-        application["args"] = merged.absolute(Path.cwd()).model_dump(mode="json")
-    return ServeDeploySchema.model_validate(document)
+    try:
+        config = ServeDeploySchema.model_validate(yaml.safe_load(path.read_text()))
+        if not config.applications:
+            raise ValueError("`applications` is empty")
+        http = config.http_options.model_dump() | {key: value for key, value in (("host", host), ("port", port)) if value is not None}
+        config.http_options = type(config.http_options).model_validate(http)
+        for application in config.applications:
+            merged = Settings.model_validate({**application.args, **(settings or {})})
+            application.args = merged.absolute(Path.cwd()).model_dump(mode="json")
+    except (yaml.YAMLError, ValueError, OSError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    return config
 
 
 def settings_of(config: ServeDeploySchema) -> Settings:
@@ -53,8 +59,8 @@ def settings_of(config: ServeDeploySchema) -> Settings:
 
 
 def base_url(config: ServeDeploySchema) -> str:
-    host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(config.http_options.host, config.http_options.host)
-    return f"http://{host}:{config.http_options.port}"
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(config.http_options.host, config.http_options.host)
+    return f"http://[{host}]:{config.http_options.port}" if ":" in host else f"http://{host}:{config.http_options.port}"
 
 
 @contextlib.contextmanager
@@ -131,9 +137,14 @@ def _wait_until_running(names: set[str]) -> None:
 
 def _ask_health(config: ServeDeploySchema) -> None:
     """One real answer over HTTP, models included, before anybody is told that the service is ready."""
-    with urllib.request.urlopen(base_url(config) + "/health", timeout=READY_TIMEOUT_S) as answer:
-        if json.load(answer).get("status") != "ok":
-            raise StartError("the service answers, but not as it should: see /health")
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # this machine needs no proxy to reach itself
+    try:
+        with direct.open(base_url(config) + "/health", timeout=READY_TIMEOUT_S) as answer:
+            health = json.load(answer)
+    except (OSError, ValueError) as error:
+        raise StartError(f"the service does not answer on {base_url(config)}: {error}") from error
+    if health.get("status") != "ok":
+        raise StartError(f"the service answers, but {health.get('status')}")
 
 
 @contextlib.contextmanager

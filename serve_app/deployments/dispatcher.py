@@ -8,18 +8,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Awaitable, Callable
 
 logger = logging.getLogger(__name__)
 
 
 class Dispatcher:
-    """run_next: one call to a pipeline, true when it worked on a task. finished: told after each such call."""
+    """run_next(ticket): one call to a pipeline, true when it worked on a task. finished: told after each such call.
 
-    def __init__(self, run_next: Callable[[], Awaitable[bool]], *, limit: int, finished: Callable[[], None]) -> None:
+    A ticket names the call, not a task: whatever the call claimed is leased under it. lost(ticket): told when a call
+    failed, so that the lease need not be waited for.
+    """
+
+    def __init__(
+        self,
+        run_next: Callable[[str], Awaitable[bool]],
+        *,
+        limit: int,
+        finished: Callable[[], None],
+        lost: Callable[[str], Awaitable[None]],
+    ) -> None:
         self._run_next = run_next
         self._limit = limit
         self._finished = finished
+        self._lost = lost
         self._wanted = 0
         self._calls: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
@@ -50,11 +63,16 @@ class Dispatcher:
                 call.add_done_callback(self._ended)
 
     async def _call(self) -> None:
+        ticket = uuid.uuid4().hex
         try:
-            if await self._run_next():
+            if await self._run_next(ticket):
                 self._finished()
-        except Exception as error:  # the task's lease runs out and recovery takes it up again
-            logger.warning("a pipeline call failed: %s: %s", type(error).__name__, str(error).splitlines()[0] if str(error) else "")
+        except Exception as error:
+            logger.warning("a pipeline call failed: %s", type(error).__name__)
+            try:
+                await self._lost(ticket)
+            except Exception as again:  # then the lease runs out by itself
+                logger.warning("its lease could not be ended: %s", type(again).__name__)
 
     def _ended(self, call: asyncio.Task[None]) -> None:
         self._calls.discard(call)

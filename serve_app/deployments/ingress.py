@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -24,11 +25,13 @@ from serve_app.tasks.database import open_database
 from serve_app.tasks.delivery import Courier
 from serve_app.tasks.outbox import Outbox
 from serve_app.tasks.store import TaskStore
+from serve_app.tasks.sweep import sweep
 from serve_app.tasks.task import Task
 
 logger = logging.getLogger(__name__)
 
 HEALTH_TIMEOUT_S = 5.0
+HEALTH_PERIOD_S = 10.0
 
 
 @serve.ingress()
@@ -44,8 +47,11 @@ class Ingress:
         self._blobs = BlobStore(settings.blobs)
         self._store = TaskStore(database, self._blobs, max_attempts=settings.pipeline.max_attempts)
         self._courier = Courier(Outbox(database), render=self._render, concurrency=settings.ingress.callbacks_in_flight)
-        self._dispatcher = Dispatcher(pipeline.run_next.remote, limit=settings.ingress.max_dispatched, finished=self._courier.wake)
+        self._dispatcher = Dispatcher(
+            pipeline.run_next.remote, limit=settings.ingress.max_dispatched, finished=self._courier.wake, lost=self._lost
+        )
         self._engines: dict[str, dict[str, str]] = {}
+        self._engines_asked = float("-inf")
 
     def __serve_build_asgi_app__(self) -> Starlette:
         limits, secret = self._settings.limits, self._secrets.secret
@@ -54,12 +60,13 @@ class Ingress:
             notify_hook=self._secrets.notify_hook,
             public_url=self._secrets.public_url,
             limits=limits,
+            max_waiting=limits.max_waiting,
         )
         return create_app(self._store, self._blobs, config, on_accepted=self._accepted, health=self._health, lifespan=self._lifespan)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        loops = [asyncio.create_task(loop) for loop in (self._dispatcher.run(), self._recover())]
+        loops = [asyncio.create_task(loop) for loop in (self._dispatcher.run(), self._recover(), self._sweep())]
         await self._courier.start()
         try:
             yield
@@ -77,7 +84,25 @@ class Ingress:
                 self._dispatcher.cover(await self._store.count_waiting())
             except Exception:
                 logger.exception("recovery failed; trying again")
-            await asyncio.sleep(self._settings.ingress.recovery_period_s * random.uniform(0.8, 1.2))
+            await self._pause(self._settings.ingress.recovery_period_s)
+
+    async def _lost(self, ticket: str) -> None:
+        """A call died with its pipeline: what it had claimed waits again at once."""
+        await self._store.expire(ticket)
+        await self._store.take_expired(self._settings.ingress.max_dispatched)
+        self._dispatcher.cover(await self._store.count_waiting())
+
+    async def _sweep(self) -> None:
+        while True:
+            try:
+                if deleted := await sweep(self._store, self._blobs):
+                    logger.info("deleted the pictures of %d tasks that a dead process had left", deleted)
+            except Exception:
+                logger.exception("the sweep failed; trying again")
+            await self._pause(self._settings.ingress.sweep_period_s)
+
+    async def _pause(self, seconds: float) -> None:
+        await asyncio.sleep(seconds * random.uniform(0.8, 1.2))  # replicas must not all look at once
 
     def _accepted(self, task: Task) -> None:
         self._dispatcher.offer()
@@ -86,19 +111,20 @@ class Ingress:
         return task_json(task, self._secrets.public_url)
 
     async def _health(self) -> dict[str, object]:
-        """Always an answer: a model that does not answer in time is said to be so."""
-        status = "ok"
-        if not self._engines:
+        """Always an answer; models that give none within HEALTH_TIMEOUT_S are said not to. Asked at most once in HEALTH_PERIOD_S."""
+        if time.monotonic() - self._engines_asked > HEALTH_PERIOD_S:
+            self._engines_asked = time.monotonic()
             try:
                 async with asyncio.timeout(HEALTH_TIMEOUT_S):
                     detector, swapper = await asyncio.gather(self._detector.info.remote(), self._swapper.info.remote())
                 self._engines = {**detector, **swapper}
             except Exception as error:
                 logger.warning("the models do not answer: %s", type(error).__name__)
-                status = "the models do not answer"
+                self._engines = {}
         return {
-            "status": status,
+            "status": "ok" if self._engines else "the models do not answer",
             "family": self._settings.family,
+            "runtime": {name: engine["runtime"] for name, engine in self._engines.items()},
             "precision": self._settings.precision,
             "engines": self._engines,
             "versions": versions(),

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ParamSpec, TypeVar
 
 import cv2
-from ray import serve
 from ray.serve.handle import DeploymentHandle
 
 from serve_app.deployments import logs
@@ -21,7 +19,7 @@ from serve_app.swap import Stages, SwapError, SwapOptions, Swapped, swap_faces
 from serve_app.tasks.blobs import BlobMissing, BlobStore
 from serve_app.tasks.database import open_database
 from serve_app.tasks.store import TaskStore
-from serve_app.tasks.task import Task
+from serve_app.tasks.task import Task, new_result_name
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -45,25 +43,37 @@ class SwapPipeline:
         self._models = RemoteModels(detector, swapper)
         self._admission = asyncio.Semaphore(settings.pipeline.in_flight)
         self._threads = ThreadPoolExecutor(settings.pipeline.threads, thread_name_prefix="picture")
-        self._owner = serve.get_replica_context().replica_id.unique_id
 
-    async def run_next(self) -> bool:
-        """Work on the best waiting task; false when there is none. Which one is decided at the last moment, in the claim."""
+    async def run_next(self, ticket: str) -> bool:
+        """Work on the best waiting task; false when there is none. Which one is decided at the last moment, in the claim.
+
+        ticket: the caller's name for this call; the task's lease is held under it.
+        """
         async with self._admission:
-            task = await self._store.claim(self._owner, self._settings.lease_s)
+            task = await self._claim(ticket)
             if task is None:
                 return False
-            await self._work(task)
+            await self._work(task, ticket)
             return True
 
-    async def _work(self, task: Task) -> None:
+    async def _claim(self, ticket: str) -> Task | None:
+        claim = asyncio.ensure_future(self._store.claim(ticket, self._settings.lease_s))
+        try:
+            return await asyncio.shield(claim)
+        except asyncio.CancelledError:  # the commit may have happened all the same
+            if task := await claim:
+                await self._store.release(task)
+            raise
+
+    async def _work(self, task: Task, ticket: str) -> None:
         stages = Stages({"queue": float((task.start_time or task.submit_time) - task.submit_time)})
         try:
             async with self._lease(task):
                 ended = await self._make(task, stages)
         except ModelsUnavailable as error:
-            # Not the task's fault: its lease runs out and it is tried again, as often as attempts allow.
+            # Tried again at once, as often as attempts allow: a picture that kills models must not be tried for ever.
             logger.warning("task %s has to wait: %s", task.id, error)
+            await self._store.expire(ticket)
             return
         except SwapError as error:
             ended = await self._store.fail(task, str(error), {"stages": stages.ms})
@@ -78,7 +88,7 @@ class SwapPipeline:
     async def _make(self, task: Task, stages: Stages) -> bool:
         """True when the result was committed, false when the task was lost to somebody else."""
         with stages.measure("read"):
-            source, target = await asyncio.gather(self._blobs.get(f"{task.id}/source"), self._blobs.get(f"{task.id}/target"))
+            source, target = await self._blobs.get_inputs(task.id)
 
         async def found() -> None:
             await self._store.advance(task, 50)
@@ -87,8 +97,8 @@ class SwapPipeline:
         return await self._commit(task, swapped, stages)
 
     async def _commit(self, task: Task, swapped: Swapped, stages: Stages) -> bool:
-        name = f"{task.id}-{secrets.token_urlsafe(16)}.{swapped.format.lower()}"
-        key = f"{task.id}/{name}"
+        name = new_result_name(task.id, swapped.format.lower())
+        key = f"results/{name}"
         with stages.measure("write"):
             await self._blobs.put(key, swapped.data)
         committed = await self._store.succeed(task, key, name, {"faces": swapped.faces, "stages": stages.ms})

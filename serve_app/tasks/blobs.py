@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import secrets
 from pathlib import Path
 
 import obstore
@@ -12,7 +11,6 @@ from obstore.exceptions import AlreadyExistsError, NotFoundError
 from obstore.store import LocalStore, ObjectStore, from_url
 
 _KEY = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+(\.[A-Za-z0-9]+)?)+")
-_INPUTS = ("source", "target")
 
 
 class BlobMissing(LookupError):
@@ -24,7 +22,7 @@ class BlobExists(Exception):
 
 
 class BlobStore:
-    """Bytes under keys `{id}/source`, `{id}/target` and `{id}/{token}.{ext}`. Raises ValueError for a key of another form.
+    """Bytes under keys `inputs/{id}/source`, `inputs/{id}/target` and `results/{name}`. Raises ValueError for a key of another form.
 
     A blob that was put outlives the death of this process, whole or not at all. A folder does not sync its files to the disk,
     so a power cut may take the last seconds' worth.
@@ -66,31 +64,37 @@ class BlobStore:
             except (NotFoundError, FileNotFoundError):
                 continue
 
-    async def delete_prefix(self, id: str) -> None:
-        """Delete every blob of the task `id`."""
-        found = await obstore.list(self._store, prefix=_checked(f"{id}/all").removesuffix("/all")).collect_async()
-        await self.delete(*(entry["path"] for entry in found))
-
     async def put_inputs(self, id: str, source: bytes, target: bytes) -> None:
         """Write both pictures of a new task. Raises BlobExists when another task has this id, and then leaves that one's bytes alone.
 
         The source goes first and makes the id ours: two submits that drew the same id at once never mix their pictures.
         """
-        await self.put_new(f"{id}/source", source)
+        source_key, target_key = _input_keys(id)
+        await self.put_new(source_key, source)
         try:
-            await self.put(f"{id}/target", target)
+            await self.put(target_key, target)
         except BaseException:
             await asyncio.shield(self.delete_inputs(id))
             raise
 
+    async def get_inputs(self, id: str) -> tuple[bytes, bytes]:
+        """Source and target of a task. Raises BlobMissing."""
+        source_key, target_key = _input_keys(id)
+        source, target = await asyncio.gather(self.get(source_key), self.get(target_key))
+        return source, target
+
     async def delete_inputs(self, id: str) -> None:
         """Delete both pictures that came in; the result stays."""
-        await self.delete(*(f"{id}/{name}" for name in _INPUTS))
+        await self.delete(*_input_keys(id))
+
+    async def ids_with_inputs(self) -> list[str]:
+        """Tasks of which a picture that came in is still here."""
+        found = await obstore.list_with_delimiter_async(self._store, "inputs/")
+        return [prefix.rstrip("/").rpartition("/")[2] for prefix in found["common_prefixes"]]
 
 
-def new_result_key(id: str, ext: str) -> str:
-    """A key of its own for each attempt's picture, so that a late worker never writes over the committed one."""
-    return f"{id}/{secrets.token_urlsafe(16)}.{ext}"
+def _input_keys(id: str) -> tuple[str, str]:
+    return f"inputs/{id}/source", f"inputs/{id}/target"
 
 
 def _checked(key: str) -> str:

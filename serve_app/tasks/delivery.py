@@ -146,7 +146,7 @@ class Courier:
                 if self._check_address:
                     await self._check_address(callback.hook)
                 status = await self._post(callback)
-        except (AddressRefused, aiohttp.InvalidURL) as error:
+        except (AddressRefused, aiohttp.InvalidURL, UnicodeError) as error:
             return self._never(callback, type(error).__name__)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             return self._again(callback, type(error).__name__)

@@ -108,8 +108,17 @@ class TaskStore:
         now = self._clock()
         if not await self._database.read(lambda connection: transitions.any_expired(connection, now)):
             return 0
-        reason = f"given up after {self._max_attempts} attempts: the worker was lost each time"
+        reason = f"多次尝试失败 (given up after {self._max_attempts} attempts: the worker, or a model that it needed, was lost each time)"
         return await self._database.write(lambda connection: transitions.take_expired(connection, limit, self._max_attempts, reason, now))
+
+    async def expire(self, owner: str) -> None:
+        """Let the leases of `owner` run out now: it is known to be gone. `take_expired` does the rest."""
+        now = self._clock()
+        await self._database.write(lambda connection: transitions.expire(connection, owner, now))
+
+    def age_ms(self, id: str) -> int:
+        """How long ago an id was drawn; ids begin with their time."""
+        return self._clock() - int(id[:13]) if id[:13].isdigit() else 0
 
     async def _submit(self, new: NewTask, write_inputs: Callable[[str], Awaitable[None]]) -> Task:
         for _ in range(_DRAWS):

@@ -61,6 +61,7 @@ _PROGRESS = (
 _RENEW = update(tasks).where(_held).values(lease_until=bindparam("until"))
 _RELEASE = update(tasks).where(_held).values(**_no_lease, attempt=tasks.c.attempt - 1)
 _END = update(tasks).where(_held).values(finish_time=bindparam("now"), lease_until=None, lease_owner=None).returning(*_COLUMNS)
+_EXPIRE = update(tasks).where(leased, tasks.c.lease_owner == bindparam("owner")).values(lease_until=bindparam("now"))
 _expired = and_(leased, tasks.c.lease_until <= bindparam("now"))
 _ANY_EXPIRED = select(exists().where(_expired))
 _EXPIRED = (
@@ -132,6 +133,11 @@ def renew(connection: Connection, task: Task, until: int) -> bool:
 def release(connection: Connection, task: Task) -> bool:
     """Waiting again, the attempt not counted."""
     return connection.execute(_RELEASE, _lease_of(task)).rowcount == 1
+
+
+def expire(connection: Connection, owner: str, now: int) -> None:
+    """The leases of this owner run out."""
+    connection.execute(_EXPIRE, {"owner": owner, "now": now})
 
 
 def end(connection: Connection, task: Task, values: Mapping[str, object], now: int) -> bool:

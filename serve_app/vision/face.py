@@ -50,6 +50,17 @@ class Faces:
 
 
 @dataclass(frozen=True, slots=True)
+class Frame:
+    """A picture made to fit what a detector looks at: letterboxed, top-left.
+
+    pixels: (side, side, 3) uint8 BGR. scale: frame pixels per picture pixel.
+    """
+
+    pixels: Pixels
+    scale: float
+
+
+@dataclass(frozen=True, slots=True)
 class Square:
     """One face cut out of a picture.
 

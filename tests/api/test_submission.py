@@ -38,8 +38,8 @@ async def test_an_accepted_swap_is_stored_before_it_is_answered(service: Service
     assert body["description"] == "提交成功"
     assert re.fullmatch(r"\d{16}", body["result"])
     assert body["properties"] == {"discordInstanceId": ""}
-    assert await service.blobs.get(f"{body['result']}/source") == source
-    assert await service.blobs.get(f"{body['result']}/target") == target
+    assert await service.blobs.get(f"inputs/{body['result']}/source") == source
+    assert await service.blobs.get(f"inputs/{body['result']}/target") == target
     assert [task.id for task in service.accepted] == [body["result"]]
 
 
@@ -86,7 +86,7 @@ async def test_the_published_examples(make_service: MakeService, instance_id: st
 async def test_every_spelling_of_a_picture(service: Service, text: str) -> None:
     body = await service.submit(sourceBase64=text)
     assert body["code"] == 1
-    kept = await service.blobs.get(f"{body['result']}/source")
+    kept = await service.blobs.get(f"inputs/{body['result']}/source")
     assert kept in (sample(2), sample(2, "JPEG"), sample(2, "WEBP"))
 
 
@@ -242,3 +242,20 @@ async def test_a_full_queue_takes_nothing(make_service: MakeService) -> None:
     assert len(service.stored()) == 4
     await service.finish(accepted[0]["result"], sample())
     assert (await service.submit())["code"] == 1
+
+
+async def test_a_body_of_brackets_is_refused_before_it_becomes_objects(service: Service) -> None:
+    body = b'{"sourceBase64":[' + b"[]," * 200_000 + b"[]]}"
+    answer = await service.client.post("/mj/insight-face/swap", content=body)
+    assert answer.status_code == 200
+    assert answer.json()["code"] == 4
+    assert "lists" in answer.json()["properties"]["reason"]
+
+
+@pytest.mark.parametrize("hook", ["http://a..b/", f"http://{'a' * 300}.com/"])
+async def test_a_hook_whose_host_cannot_exist_is_refused(service: Service, hook: str) -> None:
+    answer = await service.submit(
+        sourceBase64=data_url(SIX_PEOPLE.read_bytes()), targetBase64=data_url(ASTRONAUT.read_bytes()), notifyHook=hook
+    )
+    assert answer["code"] == 4
+    assert answer["properties"]["field"] == "notifyHook"

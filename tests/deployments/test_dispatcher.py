@@ -9,11 +9,17 @@ from contextlib import asynccontextmanager
 from serve_app.deployments.dispatcher import Dispatcher
 
 
+async def forget(ticket: str) -> None: ...
+
+
 @asynccontextmanager
 async def running(
-    run_next: Callable[[], Awaitable[bool]], limit: int, finished: Callable[[], None] = lambda: None
+    run_next: Callable[[str], Awaitable[bool]],
+    limit: int,
+    finished: Callable[[], None] = lambda: None,
+    lost: Callable[[str], Awaitable[None]] = forget,
 ) -> AsyncIterator[Dispatcher]:
-    dispatcher = Dispatcher(run_next, limit=limit, finished=finished)
+    dispatcher = Dispatcher(run_next, limit=limit, finished=finished, lost=lost)
     loop = asyncio.create_task(dispatcher.run())
     try:
         yield dispatcher
@@ -26,7 +32,7 @@ async def test_calls_in_flight_stay_within_the_limit_and_all_offers_are_made() -
     peak = now = made = 0
     all_made = asyncio.Event()
 
-    async def run_next() -> bool:
+    async def run_next(ticket: str) -> bool:
         nonlocal peak, now, made
         now += 1
         peak = max(peak, now)
@@ -48,7 +54,7 @@ async def test_a_failing_call_neither_stops_the_rest_nor_counts_as_finished() ->
     finished = asyncio.Event()
     told = 0
 
-    async def run_next() -> bool:
+    async def run_next(ticket: str) -> bool:
         outcome = next(outcomes)
         if isinstance(outcome, Exception):
             raise outcome
@@ -69,7 +75,7 @@ async def test_cover_makes_up_for_lost_offers_only() -> None:
     release = asyncio.Event()
     calls = 0
 
-    async def run_next() -> bool:
+    async def run_next(ticket: str) -> bool:
         nonlocal calls
         calls += 1
         await release.wait()
@@ -84,3 +90,27 @@ async def test_cover_makes_up_for_lost_offers_only() -> None:
         while dispatcher.pending:
             await asyncio.sleep(0)
     assert calls == 5
+
+
+async def test_a_failed_calls_own_ticket_is_reported_lost() -> None:
+    tickets: list[str] = []
+    lost: list[str] = []
+    told = asyncio.Event()
+
+    async def run_next(ticket: str) -> bool:
+        tickets.append(ticket)
+        if len(tickets) == 2:
+            raise RuntimeError("replica died")
+        return True
+
+    async def tell(ticket: str) -> None:
+        lost.append(ticket)
+        told.set()
+
+    async with running(run_next, limit=1, lost=tell) as dispatcher:
+        dispatcher.offer(3)
+        await asyncio.wait_for(told.wait(), 5)
+        while dispatcher.pending:
+            await asyncio.sleep(0)
+    assert len(set(tickets)) == 3
+    assert lost == [tickets[1]]

@@ -27,13 +27,7 @@ def ray_cluster() -> Iterator[None]:
 @pytest.fixture(scope="session")
 def client(ray_cluster: None, builtin_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """The service with two Ingress replicas, as in production, and a client that knows its secret."""
-    settings = {
-        "data_dir": tmp_path_factory.mktemp("data"),
-        "models_dir": builtin_weights.parent,
-        # So that a test need not wait half a minute for a dead worker's lease.
-        "pipeline": {"lease_s": 3, "renew_s": 1},
-        "ingress": {"recovery_period_s": 0.5},
-    }
+    settings = {"data_dir": tmp_path_factory.mktemp("data"), "models_dir": builtin_weights.parent}
     config = cluster.load_config(ROOT / "config" / "local.yaml", port=free_port(), settings=settings)
     for deployment in config.applications[0].deployments:
         if deployment.name == "Ingress":

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
+import json
+
 import numpy as np
 import pytest
 
@@ -76,6 +79,24 @@ def test_without_the_secret_nothing_is_done(client: Client, path: str) -> None:
         answer = Client(client.base).request("POST", path, json={}, headers=headers)
         assert answer.status_code == 401
         assert answer.json()["result"] is None
+
+
+def test_a_body_that_is_too_large_is_refused_in_json_through_rays_proxy(client: Client) -> None:
+    answer = client.request("POST", "/mj/insight-face/swap", content=b'{"sourceBase64":"' + b"A" * 30_000_000 + b'"}')
+    assert answer.status_code == 413
+    assert answer.json()["code"] == 4
+
+
+def test_the_absolute_form_of_the_address_is_the_same_request(client: Client) -> None:
+    host = client.base.removeprefix("http://")
+    connection = http.client.HTTPConnection(host, timeout=60)
+    body = json.dumps({"sourceBase64": data_url(HANKS.read_bytes()), "targetBase64": data_url(png(head(2)))})
+    headers = {"Content-Type": "application/json", "mj-api-secret": client.secret or ""}
+    connection.request("POST", f"{client.base}/mj/insight-face/swap", body, headers)
+    answer = json.loads(connection.getresponse().read())
+    connection.close()
+    assert answer["code"] == 1
+    assert client.finished(answer["result"])["status"] == "SUCCESS"
 
 
 def test_an_unknown_route_is_json(client: Client) -> None:

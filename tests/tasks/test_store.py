@@ -49,7 +49,7 @@ async def test_the_bytes_are_there_before_the_task_is(store: TaskStore, blobs: B
 
     task = await store.submit(new(), write)
     assert seen == [None]
-    assert await blobs.get(f"{task.id}/target") == b"target"
+    assert await blobs.get(f"inputs/{task.id}/target") == b"target"
 
 
 async def test_a_commit_that_fails_leaves_no_bytes(store: TaskStore, blobs: BlobStore, database: Database) -> None:
@@ -65,7 +65,7 @@ async def test_a_commit_that_fails_leaves_no_bytes(store: TaskStore, blobs: Blob
     await database.write(forget)
     with pytest.raises(DBAPIError, match="no such table"):
         await store.submit(new(), write)
-    for key in (f"{ids[0]}/source", f"{ids[0]}/target"):
+    for key in (f"inputs/{ids[0]}/source", f"inputs/{ids[0]}/target"):
         with pytest.raises(BlobMissing):
             await blobs.get(key)
 
@@ -98,7 +98,7 @@ async def test_a_client_that_leaves_does_not_leave_half_a_submit(store: TaskStor
         while await store.count_waiting() == 0:
             await asyncio.sleep(0.01)
     assert (await claimed(store)).id == ids[0]
-    assert await blobs.get(f"{ids[0]}/source") == b"source"
+    assert await blobs.get(f"inputs/{ids[0]}/source") == b"source"
 
 
 async def test_ids_that_collide_are_drawn_anew_and_pictures_never_mix(store: TaskStore, blobs: BlobStore) -> None:
@@ -115,7 +115,7 @@ async def test_ids_that_collide_are_drawn_anew_and_pictures_never_mix(store: Tas
     assert len({id for id, _ in made}) == 200 == await store.count_waiting()
     for n, (id, mine) in enumerate(made):
         if n % 4:
-            assert await blobs.get(f"{id}/source") == await blobs.get(f"{id}/target") == mine
+            assert await blobs.get(f"inputs/{id}/source") == await blobs.get(f"inputs/{id}/target") == mine
 
 
 async def test_many_are_found_once_each_in_the_order_asked_for(store: TaskStore) -> None:
@@ -258,3 +258,18 @@ async def test_counts(store: TaskStore) -> None:
     assert await store.succeed(second, "k/a.png", "a.png", {})
     assert third.status is Status.SUBMITTED
     assert (await store.count_waiting(), await store.count_unfinished()) == (2, 4)
+
+
+async def test_the_leases_of_an_owner_that_is_gone_run_out_at_once(store: TaskStore) -> None:
+    for _ in range(2):
+        await store.submit(new(), no_inputs)
+    lost, kept = await store.claim("gone", 30), await store.claim("alive", 30)
+    assert lost is not None
+    assert kept is not None
+    await store.expire("gone")
+    assert await store.take_expired(10) == 1
+    again = await store.claim("alive", 30)
+    assert again is not None
+    assert again.id == lost.id
+    assert not await store.renew(lost, 30)
+    assert await store.renew(kept, 30)
