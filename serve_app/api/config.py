@@ -42,4 +42,4 @@ class ApiConfig:
     notify_hook: str | None = field(default=None, repr=False)
     public_url: str | None = None
     limits: Limits = DefaultLimits()
-    max_waiting: int = 10_000
+    max_waiting: int = 1000

@@ -1,8 +1,8 @@
 """What a JPEG, PNG or WebP file says about itself, read by walking its parts from the first byte to the end marker.
 
-No pixel is decoded and nothing is allocated for the stated size, so a bomb costs nothing here. One walk answers three
-questions at once: how large, which EXIF block, and is the file whole. (Pillow's header readers decode a PNG to look for
-EXIF and allocate two canvases for a WebP.)
+No pixel is decoded and nothing is allocated for the stated size, so a bomb costs nothing here. One walk answers four
+questions at once: how large, which EXIF block, which colour profile, and is the file whole. (Pillow's header readers
+decode a PNG to look for EXIF and allocate two canvases for a WebP.)
 
 Sources: ITU-T T.81 annex B (JPEG), the PNG specification (third edition) section 5, the WebP container specification.
 """
@@ -21,14 +21,18 @@ Format: TypeAlias = Literal["JPEG", "PNG", "WEBP"]
 
 # Progressive files have about ten scans. Each one is a pass over the whole picture, so thousands are an attack.
 MAX_SCANS = 100
+# Colour profiles of cameras and screens have 500 bytes to 100 kB; those of printers, which are not for RGB, up to 3 MB.
+MAX_ICC = 2**20
 
-_SOI, _EOI, _SOS, _APP1 = 0xD8, 0xD9, 0xDA, 0xE1
+_SOI, _EOI, _SOS, _APP1, _APP2 = 0xD8, 0xD9, 0xDA, 0xE1, 0xE2
 _FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 # Inside a scan 0xFF is data, a restart marker or a fill byte when one of these follows; anything else ends the scan.
 _IN_SCAN = np.zeros(256, np.bool_)
 _IN_SCAN[[0x00, 0xFF, *range(0xD0, 0xD8)]] = True
 _EXIF_ID = b"Exif\x00\x00"
+_ICC_ID = b"ICC_PROFILE\x00"
+_VP8X_ICC = 0x20  # readers look for a profile only where this flag is set
 _PNG_START = b"\x89PNG\r\n\x1a\n"
 
 
@@ -45,6 +49,7 @@ class Container:
     """width, height: pixels as stored. exif: TIFF block without "Exif" prefix, or b"". lossless: PNG, or WebP without loss.
 
     grey_key: the grey level that a greyscale PNG declares transparent, in its own bit depth.
+    icc: colour profile, unchecked and in a PNG still compressed, or b"": none, not whole, or over MAX_ICC.
     """
 
     format: Format
@@ -53,6 +58,7 @@ class Container:
     exif: bytes = b""
     lossless: bool = False
     grey_key: int | None = None
+    icc: bytes = b""
 
 
 def sniff(data: bytes) -> Format | None:
@@ -78,6 +84,7 @@ def _short() -> ContainerError:
 def _jpeg(data: bytes) -> Container:
     size: tuple[int, int] | None = None
     exif, scans = b"", 0
+    profile: list[bytes] = []
     for marker, body in _segments(data):
         if marker in _FRAMES:
             if len(body) < 6:
@@ -85,13 +92,26 @@ def _jpeg(data: bytes) -> Container:
             size = int.from_bytes(body[3:5], "big"), int.from_bytes(body[1:3], "big")
         elif marker == _APP1 and not exif and body.startswith(_EXIF_ID):
             exif = body[len(_EXIF_ID) :]
+        elif marker == _APP2 and not scans and body.startswith(_ICC_ID):
+            profile.append(body[len(_ICC_ID) :])
         elif marker == _SOS:
             scans += 1
             if scans > MAX_SCANS:
                 raise ContainerError(f"it has more than {MAX_SCANS} scans")
     if size is None or not scans:
         raise ContainerError("it holds no picture data")
-    return Container("JPEG", *size, exif)
+    return Container("JPEG", *size, exif, icc=_joined(profile))
+
+
+def _joined(parts: list[bytes]) -> bytes:
+    """A JPEG's colour profile: every part begins with its number from 1 and the number of parts. b"" when these do not add up."""
+    count = len(parts)
+    if count > 255 or sum(map(len, parts)) > MAX_ICC + 2 * count:
+        return b""
+    parts = sorted(parts)
+    if [part[:2] for part in parts] != [bytes((number, count)) for number in range(1, count + 1)]:
+        return b""
+    return b"".join(part[2:] for part in parts)
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
@@ -142,7 +162,7 @@ def _png(data: bytes) -> Container:
         raise ContainerError("its header is damaged")
     width, height = int.from_bytes(data[16:20], "big"), int.from_bytes(data[20:24], "big")
     grey = data[25] == 0
-    exif, key, coded = b"", None, False
+    exif, icc, key, coded = b"", b"", None, False
     view, at = memoryview(data), 8
     while True:
         if at + 12 > len(data):
@@ -159,12 +179,14 @@ def _png(data: bytes) -> Container:
         coded = coded or name == b"IDAT"
         if name == b"eXIf":
             exif = bytes(body).removeprefix(_EXIF_ID)
+        elif name == b"iCCP" and not icc and not coded and length <= 2 * MAX_ICC:
+            icc = bytes(body).partition(b"\x00")[2].removeprefix(b"\x00")  # after its name and the one method there is
         elif name == b"tRNS" and grey and length == 2:
             key = int.from_bytes(body, "big")
         at = end
     if not coded:
         raise ContainerError("it holds no picture data")
-    return Container("PNG", width, height, exif, lossless=True, grey_key=key)
+    return Container("PNG", width, height, exif, lossless=True, grey_key=key, icc=icc)
 
 
 def _webp(data: bytes) -> Container:
@@ -172,13 +194,14 @@ def _webp(data: bytes) -> Container:
     if stated > len(data) or stated < 20:
         raise _short()
     size: tuple[int, int] | None = None
-    exif, lossless, coded, at = b"", False, False, 12
+    exif, icc, flags, lossless, coded, at = b"", b"", 0, False, False, 12
     while at + 8 <= stated:
         name, length = data[at : at + 4], int.from_bytes(data[at + 4 : at + 8], "little")
         if at + 8 + length > len(data):
             raise _short()
         head = data[at + 8 : at + 8 + min(length, 16)]
         if name == b"VP8X" and len(head) >= 10:
+            flags = head[0]
             size = int.from_bytes(head[4:7], "little") + 1, int.from_bytes(head[7:10], "little") + 1
         elif name == b"VP8 " and len(head) >= 10:
             coded = True
@@ -189,9 +212,11 @@ def _webp(data: bytes) -> Container:
             size = size or ((bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1)
         elif name == b"ANMF":
             coded = True
+        elif name == b"ICCP" and flags & _VP8X_ICC and not icc and not coded and length <= MAX_ICC:
+            icc = data[at + 8 : at + 8 + length]
         elif name == b"EXIF":
             exif = data[at + 8 : at + 8 + length].removeprefix(_EXIF_ID)
         at += 8 + length + (length & 1)
     if size is None or not coded:
         raise ContainerError("it holds no picture data")
-    return Container("WEBP", *size, exif, lossless=lossless)
+    return Container("WEBP", *size, exif, lossless=lossless, icc=icc)

@@ -1,15 +1,16 @@
 """Pictures in and out: bytes to BGR pixels and back, in the format they came in.
 
 OpenCV decodes everything with IMREAD_UNCHANGED, which keeps alpha and 16 bits and never turns the picture, so the EXIF
-orientation is applied exactly once, here. What goes out carries one thing besides the pixels: an XMP packet that says a
-machine took part (IPTC Digital Source Type). EXIF, GPS and maker notes of the picture that came in are left behind.
+orientation is applied exactly once, here. Pixel values are never converted between colour spaces: the RGB colour profile
+goes out as it came in, so that they keep their meaning. Besides, what goes out carries an XMP packet that says a machine
+took part (IPTC Digital Source Type). EXIF, GPS and maker notes of the picture that came in are left behind.
 """
 
 from __future__ import annotations
 
 import io
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import cast
 
 import cv2
@@ -19,6 +20,7 @@ from PIL import Image
 from serve_app.vision.container import Format
 from serve_app.vision.face import Pixels
 from serve_app.vision.header import Header, ImageError, orientation_of, probe, read_container
+from serve_app.vision.profile import rgb_profile
 
 __all__ = ["Header", "ImageError", "Picture", "decode", "encode", "letterbox", "probe"]
 
@@ -33,6 +35,8 @@ XMP = (
 
 _TURNS = {3: cv2.ROTATE_180, 6: cv2.ROTATE_90_CLOCKWISE, 8: cv2.ROTATE_90_COUNTERCLOCKWISE}
 _PNG_HEADER = 33  # signature and IHDR
+_JPEG_HEADER = 20  # start marker and JFIF, which has to come first
+_SEGMENT = 65_519  # of a profile: 65,535 less the length, the name and the part's number
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,12 +44,14 @@ class Picture:
     """bgr: (H, W, 3) uint8. alpha: (H, W) uint8 or None. format: of the file it came from.
 
     lossless: the file it came from kept every pixel (PNG, WebP without loss), so the one that goes out shall too.
+    icc: the ICC profile that says which colours the values of `bgr` mean; None: sRGB, as for all files without one.
     """
 
     bgr: Pixels
     alpha: Pixels | None
     format: Format
     lossless: bool = False
+    icc: bytes | None = field(default=None, repr=False)
 
 
 def decode(data: bytes) -> Picture:
@@ -75,7 +81,7 @@ def decode(data: bytes) -> Picture:
         bgr, alpha = cast(Pixels, cv2.cvtColor(pixels, cv2.COLOR_BGRA2BGR)), cast(Pixels, cv2.extractChannel(pixels, 3))
     else:
         bgr = pixels
-    return Picture(bgr, alpha, container.format, container.lossless)
+    return Picture(bgr, alpha, container.format, container.lossless, rgb_profile(container))
 
 
 def encode(picture: Picture, *, quality: int = 95) -> bytes:
@@ -89,10 +95,11 @@ def encode(picture: Picture, *, quality: int = 95) -> bytes:
     if picture.format == "PNG":
         # Of cv2's filters the average one gives the smallest file among the fast ones.
         plain = _checked(cv2.imencode(".png", _with_alpha(picture), [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG]))
-        return plain[:_PNG_HEADER] + _text_chunk(b"XML:com.adobe.xmp", XMP) + plain[_PNG_HEADER:]
+        return plain[:_PNG_HEADER] + _text_chunk(b"XML:com.adobe.xmp", XMP) + _profile_chunk(picture.icc) + plain[_PNG_HEADER:]
     packet = np.frombuffer(b"http://ns.adobe.com/xap/1.0/\x00" + XMP, np.uint8)
     sampling = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    return _checked(cv2.imencodeWithMetadata(".jpg", picture.bgr, [cv2.IMAGE_METADATA_XMP], [packet], sampling))
+    plain = _checked(cv2.imencodeWithMetadata(".jpg", picture.bgr, [cv2.IMAGE_METADATA_XMP], [packet], sampling))
+    return plain[:_JPEG_HEADER] + _profile_segments(picture.icc or b"") + plain[_JPEG_HEADER:]
 
 
 def letterbox(bgr: Pixels, size: int) -> tuple[Pixels, float]:
@@ -145,7 +152,7 @@ def _webp(picture: Picture, quality: int) -> bytes:
     how = {"lossless": True, "quality": 0, "method": 0, "exact": True} if picture.lossless else {"quality": quality, "method": 2}
     out = io.BytesIO()
     try:
-        Image.fromarray(rgb).save(out, "WEBP", xmp=XMP, **how)
+        Image.fromarray(rgb).save(out, "WEBP", xmp=XMP, icc_profile=picture.icc, **how)
     except (ValueError, OSError) as error:
         raise _no_encoder(picture.format) from error
     return out.getvalue()
@@ -164,5 +171,19 @@ def _no_encoder(format: str) -> ImageError:
 
 def _text_chunk(keyword: bytes, text: bytes) -> bytes:
     """An uncompressed iTXt chunk: where the XMP specification wants the packet in a PNG (OpenCV would write tEXt)."""
-    body = b"iTXt" + keyword + b"\x00\x00\x00\x00\x00" + text
-    return (len(body) - 4).to_bytes(4, "big") + body + zlib.crc32(body).to_bytes(4, "big")
+    return _chunk(b"iTXt", keyword + b"\x00\x00\x00\x00\x00" + text)
+
+
+def _profile_segments(icc: bytes) -> bytes:
+    """APP2 segments of a JPEG, as many as it takes (OpenCV 5.0 fails on profiles that do not fit into one)."""
+    parts = [icc[at : at + _SEGMENT] for at in range(0, len(icc), _SEGMENT)]
+    bodies = [b"ICC_PROFILE\x00" + bytes((number, len(parts))) + part for number, part in enumerate(parts, 1)]
+    return b"".join(b"\xff\xe2" + (len(body) + 2).to_bytes(2, "big") + body for body in bodies)
+
+
+def _profile_chunk(icc: bytes | None) -> bytes:
+    return _chunk(b"iCCP", b"ICC profile\x00\x00" + zlib.compress(icc)) if icc else b""
+
+
+def _chunk(name: bytes, body: bytes) -> bytes:
+    return len(body).to_bytes(4, "big") + name + body + zlib.crc32(name + body).to_bytes(4, "big")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sqlite3
@@ -11,7 +12,9 @@ import pytest
 
 from serve_app.api.app import ApiConfig
 from serve_app.api.errors import Answer
+from serve_app.api.routes import _MAX_LIST_BYTES
 from serve_app.api.schema import SwapBody
+from serve_app.settings import Limits
 from serve_app.tasks.task import Task
 from tests.api.support import SWAP, Service, build, sample, swap_body
 
@@ -107,3 +110,16 @@ def test_the_page_has_every_member_of_a_submit_and_the_limits() -> None:
     assert f"{limits.max_pixels // 10**6} million pixels" in DOCS
     assert f"up to {limits.max_state:,} characters" in DOCS
     assert f"needs {limits.min_side} pixels" in DOCS
+    assert f"`limits.max_waiting` tasks ({Limits().max_waiting:,} unless set otherwise)" in DOCS
+    assert f"a body of at most {_MAX_LIST_BYTES:,} bytes" in DOCS
+
+
+async def test_the_example_of_a_task_has_the_members_of_a_real_one(service: Service) -> None:
+    (text,) = re.findall(r"^## A task\n\n```json\n(.+?)```", DOCS, re.MULTILINE | re.DOTALL)
+    example = json.loads(text)
+    real = await service.fetch((await service.submit())["result"])
+    assert example.keys() == real.keys()
+    assert example["displays"].keys() == real["displays"].keys()
+    added = {row[0].removeprefix("properties.") for row in table("A task")}
+    assert example["properties"].keys() == real["properties"].keys() | added
+    assert list(example["properties"]["faces"]) == ["source", "target"]
