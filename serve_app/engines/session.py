@@ -5,7 +5,7 @@ whatever OMP_NUM_THREADS says, and OpenVINO takes bf16 by itself where the proce
 
 Same input, same bytes: ONNX Runtime on a CPU and OpenVINO gave bit-equal outputs for any batch size, any place in a
 batch, one or two threads and one or two runs at a time (CenterFace and Face Mesh, f32 and bf16). That is how it was on
-one processor, not a promise of the libraries, so the CPU engines run batches of one, which gain nothing from company.
+one processor, not a promise of the libraries, so engines test their batches when they load (see batches.py).
 """
 
 from __future__ import annotations
@@ -42,20 +42,22 @@ class Session(Protocol):
 class OnnxRuntimeSession:
     """ONNX Runtime in float32, the reference that other runtimes are compared with.
 
-    threads: of one run. provider: the execution provider that must run the model. Raises RuntimeError when that provider
-    is not there or did not take the model; ONNX Runtime alone would quietly go on with the CPU.
+    model: the file, or its bytes. threads: of one run. provider: the execution provider that must run the model, with its
+    options. Raises RuntimeError when that provider is not there or did not take the model; ONNX Runtime alone would
+    quietly go on with the CPU.
     """
 
-    def __init__(self, path: Path, *, threads: int, provider: str = CPU) -> None:
+    def __init__(self, model: Path | bytes, *, threads: int, provider: str = CPU, options: Mapping[str, str] | None = None) -> None:
         if provider not in onnxruntime.get_available_providers():
             raise RuntimeError(f"{provider} is not in this ONNX Runtime, which has {', '.join(onnxruntime.get_available_providers())}")
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.use_deterministic_compute = True
-        options.log_severity_level = 3
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the cores to others
-        self._session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+        how = onnxruntime.SessionOptions()
+        how.intra_op_num_threads = threads
+        how.inter_op_num_threads = 1
+        how.use_deterministic_compute = True
+        how.log_severity_level = 3
+        how.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the cores to others
+        source = model if isinstance(model, bytes) else str(model)
+        self._session = onnxruntime.InferenceSession(source, how, providers=[(provider, dict(options or {}))])
         self._session.disable_fallback()
         if self._session.get_providers()[0] != provider:
             raise RuntimeError(
@@ -73,34 +75,44 @@ class OpenVinoSession:
     """OpenVINO on the CPU, compiled for fixed shapes.
 
     shapes: of one item, without the batch, by input name. buckets: the batch sizes that run() takes. threads: of one
-    run. slots: runs at a time; a run beyond waits for a free one.
+    run. slots: runs at a time; a run beyond waits for a free one. Every bucket holds the model's weights once more.
     """
 
     def __init__(
         self, path: Path, shapes: Shapes, *, precision: Literal["f32", "bf16"], threads: int, slots: int = 1, buckets: Sequence[int] = (1,)
     ) -> None:
-        core = openvino.Core()
-        options = {
+        self._path, self._shapes, self._slots = path, dict(shapes), slots
+        self._options = {
             "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": threads * slots,
             "NUM_STREAMS": slots,
             "ENABLE_CPU_PINNING": False,  # every replica would pin itself to the same cores
         }
         self._requests: dict[int, queue.SimpleQueue[Any]] = {}
+        self.outputs: tuple[str, ...] = ()
         for bucket in buckets:
-            model = core.read_model(path)
-            model.reshape({name: [bucket, *shape] for name, shape in shapes.items()})
-            compiled = core.compile_model(model, "CPU", options)
-            self._requests[bucket] = queue.SimpleQueue()
-            for _ in range(slots):
-                self._requests[bucket].put(compiled.create_infer_request())
-        self.outputs: tuple[str, ...] = tuple(output.get_any_name() for output in compiled.outputs)
+            self.compile(bucket)
         self.info = {
             "runtime": f"openvino {openvino.__version__.split('-')[0]}",
             "provider": "CPU",
             "precision": precision,
             "threads": str(threads),
         }
+
+    def compile(self, bucket: int) -> None:
+        """Let run() take batches of this size; not while another thread runs."""
+        core = openvino.Core()
+        model = core.read_model(self._path)
+        model.reshape({name: [bucket, *shape] for name, shape in self._shapes.items()})
+        compiled = core.compile_model(model, "CPU", self._options)
+        self._requests[bucket] = queue.SimpleQueue()
+        for _ in range(self._slots):
+            self._requests[bucket].put(compiled.create_infer_request())
+        self.outputs = tuple(output.get_any_name() for output in compiled.outputs)
+
+    def forget(self, bucket: int) -> None:
+        """Give back what `compile` took; not while another thread runs."""
+        del self._requests[bucket]
 
     def run(self, inputs: Mapping[str, Array]) -> list[Array]:
         batch = len(next(iter(inputs.values())))

@@ -1,0 +1,25 @@
+"""Stand-ins of the InsightFace files, made once a test run, and the library on the same files."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.standins import Standins, build
+from tests.standins.library import Library, load
+
+
+@pytest.fixture(scope="session")
+def narrow(tmp_path_factory: pytest.TempPathFactory) -> Standins:
+    """The real layers with an eighth of the channels."""
+    return build(tmp_path_factory.mktemp("narrow"), "narrow")
+
+
+@pytest.fixture(scope="session")
+def functional(tmp_path_factory: pytest.TempPathFactory) -> Standins:
+    """Tiny nets whose answers can be worked out by hand."""
+    return build(tmp_path_factory.mktemp("functional"), "functional")
+
+
+@pytest.fixture(scope="session")
+def library(narrow: Standins) -> Library:
+    return load(narrow)

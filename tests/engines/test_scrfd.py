@@ -1,0 +1,175 @@
+"""engines/scrfd.py: the library's faces from both exports, one frame or many at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+
+from serve_app.engines.protocol import Engine
+from serve_app.engines.scrfd import SCRFDEngine, deinterleave
+from serve_app.vision.face import FaceError, Faces, Frame, Pixels
+from serve_app.vision.scrfd import STRIDES, library_letterbox
+from tests.standins import Standins
+from tests.standins import functional as by_hand
+from tests.standins.graph import Graph
+from tests.standins.library import Library
+from tests.standins.nets import detector_model
+from tests.standins.painting import plant, scatter
+from tests.standins.planting import marks
+
+SHAPES = [(480, 640, 3), (900, 500, 3), (300, 1400, 3), (640, 640, 3), (77, 91, 3)]
+
+
+def picture(seed: int, count: int = 5, side: int = 640) -> Pixels:
+    random = np.random.default_rng(seed)
+    shape = SHAPES[seed % len(SHAPES)]
+    canvas = random.integers(90, 130, shape, np.uint8)
+    return plant(canvas, scatter(random, shape, count, side=side))
+
+
+def frames(engine: SCRFDEngine, pixels: Pixels) -> tuple[Frame, ...]:
+    return tuple(library_letterbox(pixels, side) for side in engine.sizes)
+
+
+def find(engine: SCRFDEngine, *pictures: Pixels) -> list[Faces]:
+    items = [frames(engine, each) for each in pictures]
+    raws = engine.run([engine.pre(item) for item in items])
+    return [engine.post(item, raw) for item, raw in zip(items, raws, strict=True)]
+
+
+def same(a: Faces, b: Faces) -> bool:
+    return np.array_equal(a.boxes, b.boxes) and np.array_equal(a.scores, b.scores) and np.array_equal(a.keypoints, b.keypoints)
+
+
+@pytest.fixture(scope="module")
+def exact(narrow: Standins) -> SCRFDEngine:
+    return SCRFDEngine(narrow.detector, precision="exact", threads=1)
+
+
+@pytest.mark.parametrize("sizes", [(640,), (128, 640), (320,)])
+def test_faces_and_their_order_are_the_librarys(narrow: Standins, library: Library, sizes: tuple[int, ...]) -> None:
+    engine, total = SCRFDEngine(narrow.detector, sizes=sizes, precision="exact", threads=1), 0
+    for seed in range(6):
+        pixels = picture(seed, 7, sizes[0])
+        boxes, points = library.detector.detect(pixels, input_size=[(side, side) for side in sizes])
+        (faces,) = find(engine, pixels)
+        assert np.array_equal(np.column_stack([faces.boxes, faces.scores]), boxes)
+        assert np.array_equal(faces.keypoints, points)
+        total += len(faces)
+    assert total > 10
+
+
+@pytest.mark.parametrize("batched", [False, True], ids=["legacy", "batched"])
+def test_every_batch_size_of_both_exports_gives_each_picture_its_own_faces(tmp_path: Path, batched: bool) -> None:
+    path = tmp_path / "detector.onnx"
+    onnx.save(by_hand.detector(batched=batched), str(path))
+    engine = SCRFDEngine(path, sizes=(128, 640), precision="exact", threads=1, buckets=(1, 2, 4), measure=False)
+    assert engine.buckets == (1, 2, 4)
+    pictures = [picture(seed, 1 + seed) for seed in range(7)]
+    alone = [find(engine, each)[0] for each in pictures]
+    assert len({len(faces) for faces in alone}) > 3
+    for count in range(1, 8):
+        assert all(same(a, b) for a, b in zip(find(engine, *pictures[:count]), alone, strict=False))
+
+
+def test_batches_of_a_real_net_are_bit_equal_to_single_runs(narrow: Standins) -> None:
+    engine = SCRFDEngine(narrow.detector, precision="exact", threads=1, buckets=(1, 2, 4), measure=False)
+    pictures = [picture(seed) for seed in range(6)]
+    together = find(engine, *pictures)
+    assert all(same(a, find(engine, each)[0]) for a, each in zip(together, pictures, strict=True))
+    assert sum(map(len, together)) > 10
+
+
+def test_rows_of_a_batch_lie_between_each_other() -> None:
+    cells, count, anchors = 6, 3, 2
+    items = np.arange(count * cells * anchors * 4).reshape(count, cells, anchors, 4)
+    as_exported = items.transpose(1, 0, 2, 3).reshape(-1, 4)
+    assert np.array_equal(deinterleave(as_exported, count), items.reshape(count, -1, 4))
+
+
+def mixed_up(path: Path) -> Path:
+    """A detector in which what is in one picture of a batch shows in the others."""
+    graph = Graph()
+    mean = graph.node("ReduceMean", "input.1", axes=[0], keepdims=1)
+    x = graph.node("Sub", graph.node("Add", "input.1", mean), graph.node("Mul", mean, graph.weight(np.float32(1))))
+    x = graph.node("Add", x, graph.node("Mul", graph.node("Sub", mean, "input.1"), graph.weight(np.float32(0.5))))
+    onnx.save(detector_model(graph, [marks(graph, x, stride) for stride in STRIDES]), str(path))
+    return path
+
+
+def stuck(path: Path) -> Path:
+    """A detector whose exporter wrote the batch of its example into the graph."""
+    graph = Graph()
+    x = graph.node("Reshape", "input.1", graph.weight(np.array([1, 3, 640, 640], np.int64)))
+    onnx.save(detector_model(graph, [marks(graph, x, stride) for stride in STRIDES]), str(path))
+    return path
+
+
+@pytest.mark.parametrize(("make", "why"), [(mixed_up, "differs from single runs"), (stuck, "does not run")])
+def test_a_net_that_cannot_take_batches_runs_one_at_a_time(tmp_path: Path, make: Any, why: str, caplog: pytest.LogCaptureFixture) -> None:
+    engine = SCRFDEngine(make(tmp_path / "detector.onnx"), precision="exact", threads=1, buckets=(1, 2))
+    assert engine.buckets == (1,)
+    assert why in caplog.text
+    pictures = [picture(seed) for seed in range(3)]
+    assert all(len(a) and same(a, find(engine, each)[0]) for a, each in zip(find(engine, *pictures), pictures, strict=True))
+
+
+def test_fast_finds_the_same_faces(narrow: Standins, exact: SCRFDEngine) -> None:
+    fast = SCRFDEngine(narrow.detector, precision="fast", threads=1)
+    for seed in range(4):
+        pixels = picture(seed)
+        (faces,), (expected,) = find(fast, pixels), find(exact, pixels)
+        assert len(faces) == len(expected)
+        nearest = np.linalg.norm(faces.keypoints[:, None] - expected.keypoints[None], axis=-1).max(-1).min(1)
+        assert (nearest < 0.03 * (expected.boxes[:, 2:] - expected.boxes[:, :2]).max(initial=1)).all()
+
+
+@pytest.mark.parametrize("role", ["recogniser", "swapper"])
+def test_another_models_file_is_refused_with_its_signature(functional: Standins, role: str) -> None:
+    path: Path = getattr(functional, role)
+    with pytest.raises(RuntimeError, match=rf"{path.name} is not an SCRFD face detector.*float32\[1,3,128|.*\[\?,3,112,112\]"):
+        SCRFDEngine(path)
+
+
+def test_an_output_that_is_not_a_number_fails_its_picture(exact: SCRFDEngine) -> None:
+    item = frames(exact, picture(0))
+    (raw,) = exact.run([exact.pre(item)])
+    spoilt = [[np.array(output) for output in outputs] for outputs in raw]
+    spoilt[0][4][7, 1] = np.nan
+    with pytest.raises(FaceError, match="could not make sense"):
+        exact.post(item, spoilt)
+    assert len(exact.post(item, raw))
+
+
+@pytest.mark.parametrize("sizes", [(), (100,), (0,), (640, 640)])
+def test_sizes_that_the_net_cannot_have_are_refused(functional: Standins, sizes: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="multiples of 32"):
+        SCRFDEngine(functional.detector, sizes=sizes)
+
+
+@pytest.mark.parametrize("buckets", [(), (2, 4), (1, 4, 2), (1, 1)])
+def test_batch_sizes_ascend_from_one(functional: Standins, buckets: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="ascend from 1"):
+        SCRFDEngine(functional.detector, buckets=buckets)
+
+
+def test_frames_of_another_size_are_refused(exact: SCRFDEngine) -> None:
+    with pytest.raises(ValueError, match="640"):
+        exact.pre((library_letterbox(picture(0), 320),))
+    with pytest.raises(ValueError, match="zip"):
+        exact.pre(())
+
+
+def test_it_is_an_engine_that_says_what_it_is(exact: SCRFDEngine) -> None:
+    engine: Engine[tuple[Frame, ...], Any, Any, Faces] = exact
+    engine.warm_up()
+    assert engine.info().items() >= {"model": "SCRFD", "sizes": "640", "precision": "f32", "buckets": "1", "slots": "1"}.items()
+
+
+def test_an_empty_picture_has_no_faces(exact: SCRFDEngine) -> None:
+    (faces,) = find(exact, np.full((50, 60, 3), 127, np.uint8))
+    assert (len(faces), faces.boxes.shape, faces.keypoints.shape) == (0, (0, 4), (0, 5, 2))
