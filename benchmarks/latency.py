@@ -141,6 +141,7 @@ def table(median: dict[str, Any], stages: dict[str, float]) -> str:
             "|---|---|---|",
             *rows,
             "",
-            f"Ready {median['ready_s']} s after `faceswap serve`. Saturated, fake engine, same pair: **{median['fake_tasks_per_s']} tasks/s**.",
+            f"Ready {median['ready_s']} s after `faceswap serve`."
+            f" Saturated, fake engine, same pair: **{median['fake_tasks_per_s']} tasks/s**.",
         ]
     )

@@ -19,13 +19,14 @@ from serve_app.deployments.detector import FaceDetector
 from serve_app.deployments.ingress import Ingress
 from serve_app.deployments.pipeline import SwapPipeline
 from serve_app.deployments.swapper import FaceSwapper
+from serve_app.families import resolve
 from serve_app.settings import Settings
 from serve_app.tasks.database import create_schema
 
 
 def build(settings: Settings) -> Application:
     """The application of config/local.yaml; its `args` are `settings`. Makes the tables where they are missing."""
-    settings = settings.absolute(Path.cwd())
+    settings = resolve(settings.absolute(Path.cwd()))
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # other people's pictures
     create_schema(settings.database)
     detector = deployment(FaceDetector).bind(settings)

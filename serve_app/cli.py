@@ -12,7 +12,8 @@ from tqdm import tqdm
 
 from serve_app.deployments import environment
 from serve_app.deployments.supervisor import Stop, stop_on_signal, supervise
-from serve_app.engines import runtimes, weights
+from serve_app.engines import catalog, runtimes, weights
+from serve_app.families import resolve
 from serve_app.settings import Secrets, settings_page
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -57,7 +58,7 @@ def _serve(folder: Path, config: Path, host: str | None, port: int | None, famil
         runtimes.check_twins()
         protected = Secrets().secret is not None
         document = cluster.load_config(config, host=host, port=port, settings=overrides)
-        settings = cluster.settings_of(document)
+        settings = resolve(cluster.settings_of(document))
         cluster.refuse_occupied(document)
         if settings.family == "builtin":
             prepare_builtin(settings.models_dir / "builtin")
@@ -98,6 +99,14 @@ def prepare(folder: Annotated[Path, typer.Option(help="The models folder")] = RO
     except RuntimeError as error:
         typer.echo(f"faceswap models prepare: {error}", err=True)
         raise typer.Exit(1) from None
+
+
+@models.command("check")
+def check(folder: Annotated[Path, typer.Option(help="The models folder")] = ROOT / "models") -> None:
+    """Say which InsightFace files are there, whether they are the known ones, and what they can be used for."""
+    rows = catalog.check(folder)
+    typer.echo(catalog.table(rows))
+    raise typer.Exit(1 if any(row.problem for row in rows) else 0)
 
 
 @app.command()

@@ -2,47 +2,111 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, TypeAlias
 
+from serve_app.engines.arcface import ArcFaceEngine
 from serve_app.engines.builtin import MeshSwapEngine
+from serve_app.engines.catalog import require_insightface
 from serve_app.engines.centerface import CenterFaceEngine
+from serve_app.engines.cuda import CUDA
 from serve_app.engines.facemesh import FaceMeshEngine
 from serve_app.engines.fake import FakeDetector, FakeMesh, FakeSwap
+from serve_app.engines.framed import Framed
+from serve_app.engines.inswapper import InSwapperEngine
 from serve_app.engines.protocol import Engine
 from serve_app.engines.runtimes import check_twins
+from serve_app.engines.scrfd import SCRFDEngine
+from serve_app.engines.session import CPU
 from serve_app.engines.weights import CENTERFACE, FACEMESH, load_topology
-from serve_app.settings import Settings
-from serve_app.vision.face import Faces, FaceSquare, Floats, Patch, Pixels, SwapItem
+from serve_app.settings import DetectorSettings, Settings, SwapperSettings
+from serve_app.vision.face import Faces, FaceSquare, Floats, Frame, Patch, SwapItem
+from serve_app.vision.framing import Framing, arcface_framing, mesh_framing
 
-Detect: TypeAlias = Engine[Pixels, Any, Any, Faces]
+logger = logging.getLogger(__name__)
+
+Detect: TypeAlias = Engine[tuple[Frame, ...], Any, Any, Faces]
 Identify: TypeAlias = Engine[FaceSquare, Any, Any, Floats]
 Swap: TypeAlias = Engine[SwapItem, Any, Any, Patch]
+
+
+def resolve(settings: Settings) -> Settings:
+    """The same settings with `auto` decided: insightface when all its files are there and right, else builtin. Says which in the log.
+
+    Raises RuntimeError that names every missing or wrong file when insightface was asked for by name.
+    """
+    if settings.family not in ("auto", "insightface"):
+        return settings
+    try:
+        require_insightface(settings.models_dir)
+    except RuntimeError as error:
+        if settings.family == "insightface":
+            raise
+        logger.info("family builtin: %s", " ".join(str(error).split()))
+        return settings.model_copy(update={"family": "builtin"})
+    logger.info("family insightface: its files are in %s", settings.models_dir)
+    return settings.model_copy(update={"family": "insightface"})
 
 
 def detector_engines(settings: Settings) -> tuple[Detect, Identify]:
     """Warmed-up engines of FaceDetector. Raises RuntimeError when a model file or runtime is not what it should be."""
     check_twins()
-    if settings.family == "fake":
-        return FakeDetector(**settings.fake.model_dump()), FakeMesh(**settings.fake.model_dump())
-    folder, detector = settings.models_dir / "builtin", settings.detector
-    detect = CenterFaceEngine(
-        folder / CENTERFACE,
-        side=detector.frame,
-        precision=settings.precision,
-        threads=detector.threads,
-        slots=detector.slots,
-        min_score=detector.min_score,
-    )
-    identify = FaceMeshEngine(folder / FACEMESH, precision=settings.precision, threads=detector.threads, slots=detector.slots)
-    for engine in (detect, identify):
+    engines = {"builtin": _builtin_detector, "insightface": _insightface_detector, "fake": _fake_detector}[settings.family](settings)
+    for engine in engines:
         engine.warm_up()
-    return detect, identify
+        logger.info("engine ready: %s", engine.info())
+    return engines
 
 
 def swapper_engine(settings: Settings) -> Swap:
     """The warmed-up engine of FaceSwapper. Raises RuntimeError as above."""
-    if settings.family == "fake":
-        return FakeSwap(**settings.fake.model_dump())
-    engine = MeshSwapEngine(load_topology(settings.models_dir / "builtin"), slots=settings.swapper.slots)
+    check_twins()
+    engine = {"builtin": _builtin_swapper, "insightface": _insightface_swapper, "fake": _fake_swapper}[settings.family](settings)
     engine.warm_up()
+    logger.info("engine ready: %s", engine.info())
     return engine
+
+
+def framing(settings: Settings) -> Framing:
+    """How the family wants to see pictures."""
+    if settings.family == "insightface":
+        return arcface_framing(settings.detector.sizes)
+    return mesh_framing(settings.detector.sizes[0], settings.swapper.max_side)
+
+
+def _builtin_detector(settings: Settings) -> tuple[Detect, Identify]:
+    folder, detector = settings.models_dir / "builtin", settings.detector
+    runs: dict[str, Any] = {"precision": settings.precision, "threads": detector.threads, "slots": detector.slots}
+    detect = CenterFaceEngine(folder / CENTERFACE, side=detector.sizes[0], min_score=detector.min_score, **runs)
+    return Framed(detect), FaceMeshEngine(folder / FACEMESH, **runs)
+
+
+def _builtin_swapper(settings: Settings) -> Swap:
+    return MeshSwapEngine(load_topology(settings.models_dir / "builtin"), slots=settings.swapper.slots)
+
+
+def _insightface_detector(settings: Settings) -> tuple[Detect, Identify]:
+    files, detector = require_insightface(settings.models_dir), settings.detector
+    runs = {**_runs(settings, detector), "slots": detector.slots}
+    detect = SCRFDEngine(files["detector"], sizes=detector.sizes, min_score=detector.min_score, **runs)
+    return detect, ArcFaceEngine(files["recogniser"], **runs)
+
+
+def _insightface_swapper(settings: Settings) -> Swap:
+    files = require_insightface(settings.models_dir)
+    return InSwapperEngine(files["swapper"], slots=settings.swapper.slots, **_runs(settings, settings.swapper))
+
+
+def _fake_detector(settings: Settings) -> tuple[Detect, Identify]:
+    cost = settings.fake.model_dump()
+    return Framed(FakeDetector(**cost)), FakeMesh(**cost)
+
+
+def _fake_swapper(settings: Settings) -> Swap:
+    return FakeSwap(**settings.fake.model_dump())
+
+
+def _runs(settings: Settings, group: DetectorSettings | SwapperSettings) -> dict[str, Any]:
+    """How models of the insightface family are run."""
+    provider = CUDA if settings.provider == "cuda" else CPU
+    return {"precision": settings.precision, "threads": group.threads, "buckets": group.buckets, "provider": provider}

@@ -7,7 +7,7 @@ file comes from the environment: see `Secrets`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -61,9 +61,13 @@ class DetectorSettings(Group):
 
     threads: int = Field(1, ge=1, description="threads of one model run")
     slots: int = Field(2, ge=1, description="model runs at a time per replica; threads x slots is about the cores")
-    frame: int = Field(
-        640, ge=320, le=1280, multiple_of=32, description="side of the letterboxed frame that faces are looked for in, pixels"
+    sizes: tuple[Annotated[int, Field(ge=64, le=1280, multiple_of=32)], ...] = Field(
+        (640,),
+        min_length=1,
+        description="sides of the letterboxed frames that faces are looked for in, pixels; `builtin` uses the first, `insightface` all: "
+        "128 and 640 is its library's default, which also finds faces that fill the picture, for one more run",
     )
+    buckets: tuple[int, ...] = Field((1,), min_length=1, description="batch sizes of `insightface`, ascending; above 1 they pay on GPUs")
     min_score: float = Field(0.5, gt=0, lt=1, description="faces below this score are ignored")
     max_queued: int = Field(256, ge=16, description="frames or faces waiting per replica; more is refused")
 
@@ -71,8 +75,10 @@ class DetectorSettings(Group):
 class SwapperSettings(Group):
     """FaceSwapper: makes the new face."""
 
-    slots: int = Field(2, ge=1, description="batches in flight per replica; for `builtin`, which runs on the CPU, about the cores")
-    max_side: int = Field(640, ge=128, le=1024, description="largest face square that travels to the swapper, pixels")
+    threads: int = Field(1, ge=1, description="threads of one model run (`insightface`)")
+    buckets: tuple[int, ...] = Field((1,), min_length=1, description="batch sizes of `insightface`, ascending; above 1 they pay on GPUs")
+    slots: int = Field(2, ge=1, description="batches in flight per replica; on a CPU threads x slots is about the cores")
+    max_side: int = Field(640, ge=128, le=1024, description="largest face square that travels to the swapper, pixels (`builtin`)")
     max_queued: int = Field(256, ge=1, description="faces waiting per replica; more is refused")
 
 
@@ -86,7 +92,10 @@ class FakeSettings(Group):
 class Settings(Group):
     """All of it; the defaults are those of config/local.yaml."""
 
-    family: Literal["builtin", "fake"] = Field("builtin", description="which models swap")
+    family: Literal["auto", "builtin", "insightface", "fake"] = Field(
+        "auto", description="which models swap; auto: insightface when its files are in models_dir, else builtin"
+    )
+    provider: Literal["cpu", "cuda"] = Field("cpu", description="what runs the `insightface` models; cuda refuses to start where it cannot")
     precision: Literal["exact", "fast"] = Field(
         "fast", description="exact: ONNX Runtime float32; fast: the fastest runtime that passes a self-test against it"
     )

@@ -12,10 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import ParamSpec, Protocol, TypeVar
 
-from serve_app.vision.face import FaceError, Faces, FaceSquare, Floats, Patch, Pixels, Portrait, Square, SwapItem
-from serve_app.vision.geometry import axis_square, cut
-from serve_app.vision.image import ImageError, Picture, decode, encode, letterbox
-from serve_app.vision.paste import paste
+from serve_app.vision.face import FaceError, Faces, FaceSquare, Floats, Frame, Patch, Pixels, Portrait, Square, SwapItem
+from serve_app.vision.framing import Framing
+from serve_app.vision.image import ImageError, Picture, decode, encode
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -31,8 +30,8 @@ class SwapError(Exception):
 class Models(Protocol):
     """What a swap asks of the models; batching and transport are theirs. An item that cannot be done is answered with its FaceError."""
 
-    async def detect(self, frames: Sequence[Pixels]) -> list[Faces | FaceError]:
-        """Faces of letterboxed frames, each (side, side, 3) uint8 BGR, in the frame's pixels."""
+    async def detect(self, pictures: Sequence[tuple[Frame, ...]]) -> list[Faces | FaceError]:
+        """Faces of framed pictures, in pixels of the pictures."""
 
     async def identify(self, faces: Sequence[FaceSquare]) -> list[Floats | FaceError]:
         """The family's description of each face square: its features, as `Portrait` has them."""
@@ -45,15 +44,6 @@ class InThread(Protocol):
     """Runs CPU work off the event loop, as `asyncio.to_thread` does."""
 
     def __call__(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class SwapOptions:
-    """frame_side: letterbox for detection; square_side: largest face square; both pixels. quality: JPEG and WebP."""
-
-    frame_side: int = 640
-    square_side: int = 640
-    quality: int = 95
 
 
 @dataclass(slots=True)
@@ -83,55 +73,56 @@ class Swapped:
 @dataclass(frozen=True, slots=True)
 class Opened:
     picture: Picture
-    frame: Pixels
-    scale: float
+    frames: tuple[Frame, ...]
 
 
 async def swap_faces(
     source: bytes,
     target: bytes,
     models: Models,
-    options: SwapOptions,
+    framing: Framing,
     *,
+    quality: int = 95,
     found: Callable[[], Awaitable[None]] | None = None,
     in_thread: InThread = asyncio.to_thread,
     stages: Stages | None = None,
 ) -> Swapped:
     """The largest face of `source` put on the largest face of `target` (JPEG, PNG or WebP files).
 
-    `found` is awaited once both faces are known: from then on the work is under way.
-    Pixels outside the face are the decoded target's own. Raises SwapError.
+    framing: how the models want to see pictures. quality: of JPEG and WebP. `found` is awaited once both faces are known: from
+    then on the work is under way. Pixels outside the face are the decoded target's own. Raises SwapError.
     """
     stages = stages or Stages()
     with stages.measure("decode"):
-        from_, onto = await asyncio.gather(in_thread(_open, SOURCE, source, options), in_thread(_open, TARGET, target, options))
+        from_, onto = await asyncio.gather(in_thread(_open, SOURCE, source, framing), in_thread(_open, TARGET, target, framing))
     with stages.measure("detect"):
-        in_source, in_target = await models.detect([from_.frame, onto.frame])
-        source_faces = _usable(SOURCE, in_source).scaled(1 / from_.scale)
-        target_faces = _usable(TARGET, in_target).scaled(1 / onto.scale)
+        in_source, in_target = await models.detect([from_.frames, onto.frames])
+        source_faces, target_faces = _usable(SOURCE, in_source), _usable(TARGET, in_target)
     with stages.measure("cut"):
-        source_square = await in_thread(_cut_largest, SOURCE, from_, source_faces, options)
+        source_square = await in_thread(_cut_largest, SOURCE, framing.source, from_.picture.bgr, source_faces)
         del from_  # a decoded photograph may be 120 MB; from here on the square is enough
-        target_square = await in_thread(_cut_largest, TARGET, onto, target_faces, options)
+        target_square = await in_thread(_cut_largest, TARGET, framing.target, onto.picture.bgr, target_faces)
     if found is not None:
         await found()
     with stages.measure("identify"):
-        squares = [FaceSquare(square.pixels, square.keypoints) for square in (source_square, target_square)]
-        source_features, target_features = await models.identify(squares)
-        item = SwapItem(
-            source=Portrait(_usable(SOURCE, source_features), source_square.pixels),
-            target=Portrait(_usable(TARGET, target_features), target_square.pixels),
-        )
+        item = await _identify(models, framing, source_square, target_square)
     with stages.measure("swap"):
         (patch,) = await models.swap([item])
     with stages.measure("paste"):
-        pixels = await in_thread(paste, onto.picture.bgr, [(_usable("换脸失败 (swap)", patch), target_square.matrix)])
+        pixels = await in_thread(framing.paste, onto.picture.bgr, [(_usable("换脸失败 (swap)", patch), target_square.matrix)])
     with stages.measure("encode"):
         try:
-            data = await in_thread(encode, replace(onto.picture, bgr=pixels), quality=options.quality)
+            data = await in_thread(encode, replace(onto.picture, bgr=pixels), quality=quality)
         except ImageError as error:
             raise SwapError(f"{TARGET}: {error}") from error
     return Swapped(data, onto.picture.format, {"source": _chosen(source_faces), "target": _chosen(target_faces)})
+
+
+async def _identify(models: Models, framing: Framing, source: Square, target: Square) -> SwapItem:
+    squares = [source, target] if framing.target_features else [source]
+    features = await models.identify([FaceSquare(square.pixels, square.keypoints) for square in squares])
+    target_features = _usable(TARGET, features[1]) if framing.target_features else None
+    return SwapItem(Portrait(_usable(SOURCE, features[0]), source.pixels), Portrait(target_features, target.pixels))
 
 
 def _usable(name: str, outcome: T | FaceError) -> T:
@@ -140,24 +131,21 @@ def _usable(name: str, outcome: T | FaceError) -> T:
     return outcome
 
 
-def _open(name: str, data: bytes, options: SwapOptions) -> Opened:
+def _open(name: str, data: bytes, framing: Framing) -> Opened:
     try:
         picture = decode(data)
     except ImageError as error:
         raise SwapError(f"{name}: {error}") from error
-    frame, scale = letterbox(picture.bgr, options.frame_side)
-    return Opened(picture, frame, scale)
+    return Opened(picture, framing.frames(picture.bgr))
 
 
-def _cut_largest(name: str, opened: Opened, faces: Faces, options: SwapOptions) -> Square:
+def _cut_largest(name: str, square: Callable[[Pixels, Floats], Square], bgr: Pixels, faces: Faces) -> Square:
     if not len(faces):
         raise SwapError(f"{name}: 未检测到人脸 (no face was found; use a picture in which a face is clearly visible)")
-    keypoints = faces.keypoints[faces.largest()]
     try:
-        matrix, side = axis_square(opened.picture.bgr.shape[:2], keypoints, max_side=options.square_side)
-    except ValueError as error:
-        raise SwapError(f"{name}: the face that was found is not usable: {error}") from error
-    return cut(opened.picture.bgr, matrix, side, keypoints)
+        return square(bgr, faces.keypoints[faces.largest()])
+    except FaceError as error:
+        raise SwapError(f"{name}: {error}") from error
 
 
 def _chosen(faces: Faces) -> dict[str, object]:

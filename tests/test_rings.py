@@ -19,8 +19,8 @@ RINGS: dict[str, tuple[set[str], set[str]]] = {
     "settings": (set(), set()),
     "families": ({"vision", "engines", "settings"}, set()),
     "deployments": ({"vision", "engines", "swap", "tasks", "api", "settings", "families", "deployments"}, {"starlette", "ray"}),
-    "app": ({"deployments", "settings", "tasks"}, {"ray"}),
-    "cli": ({"deployments", "engines", "settings"}, {"ray"}),
+    "app": ({"deployments", "families", "settings", "tasks"}, {"ray"}),
+    "cli": ({"deployments", "engines", "families", "settings"}, {"ray"}),
 }
 FRAMEWORKS = {"ray", "starlette", "sqlalchemy", "fastapi"}
 

@@ -8,18 +8,18 @@ from serve_app.deployments import logs
 from serve_app.deployments.batcher import Batcher
 from serve_app.families import detector_engines
 from serve_app.settings import Settings
-from serve_app.vision.face import FaceError, Faces, FaceSquare, Floats, Pixels
+from serve_app.vision.face import FaceError, Faces, FaceSquare, Floats, Frame
 
 
 class FaceDetector:
     def __init__(self, settings: Settings) -> None:
         logs.to_serve()
         detect, identify = detector_engines(settings)
-        self._detect: Batcher[Pixels, Faces] = Batcher(detect, max_queued=settings.detector.max_queued)
+        self._detect: Batcher[tuple[Frame, ...], Faces] = Batcher(detect, max_queued=settings.detector.max_queued)
         self._identify: Batcher[FaceSquare, Floats] = Batcher(identify, max_queued=settings.detector.max_queued)
 
-    async def detect(self, frames: Sequence[Pixels]) -> list[Faces | FaceError]:
-        return await self._detect(frames)
+    async def detect(self, pictures: Sequence[tuple[Frame, ...]]) -> list[Faces | FaceError]:
+        return await self._detect(pictures)
 
     async def identify(self, faces: Sequence[FaceSquare]) -> list[Floats | FaceError]:
         return await self._identify(faces)

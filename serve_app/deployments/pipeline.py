@@ -14,8 +14,9 @@ from ray.serve.handle import DeploymentHandle
 
 from serve_app.deployments import logs
 from serve_app.deployments.remote import ModelsUnavailable, RemoteModels
+from serve_app.families import framing
 from serve_app.settings import Settings
-from serve_app.swap import Stages, SwapError, SwapOptions, Swapped, swap_faces
+from serve_app.swap import Stages, SwapError, Swapped, swap_faces
 from serve_app.tasks.blobs import BlobMissing, BlobStore
 from serve_app.tasks.database import open_database
 from serve_app.tasks.store import TaskStore
@@ -37,7 +38,8 @@ class SwapPipeline:
         logs.to_serve()
         cv2.setNumThreads(1)  # threads are ours: one picture, one core
         self._settings = settings.pipeline
-        self._options = SwapOptions(settings.detector.frame, settings.swapper.max_side, settings.pipeline.quality)
+        self._family = settings.family
+        self._framing = framing(settings)
         self._blobs = BlobStore(settings.blobs)
         self._store = TaskStore(open_database(settings.database), self._blobs, max_attempts=settings.pipeline.max_attempts)
         self._models = RemoteModels(detector, swapper)
@@ -93,7 +95,16 @@ class SwapPipeline:
         async def found() -> None:
             await self._store.advance(task, 50)
 
-        swapped = await swap_faces(source, target, self._models, self._options, found=found, in_thread=self._in_thread, stages=stages)
+        swapped = await swap_faces(
+            source,
+            target,
+            self._models,
+            self._framing,
+            quality=self._settings.quality,
+            found=found,
+            in_thread=self._in_thread,
+            stages=stages,
+        )
         return await self._commit(task, swapped, stages)
 
     async def _commit(self, task: Task, swapped: Swapped, stages: Stages) -> bool:
@@ -101,7 +112,8 @@ class SwapPipeline:
         key = f"results/{name}"
         with stages.measure("write"):
             await self._blobs.put(key, swapped.data)
-        committed = await self._store.succeed(task, key, name, {"faces": swapped.faces, "stages": stages.ms})
+        properties = {"faces": swapped.faces, "stages": stages.ms, "models": await self._models.description(self._family)}
+        committed = await self._store.succeed(task, key, name, properties)
         if not committed:
             await self._blobs.delete(key)  # a late result is nobody's
         return committed

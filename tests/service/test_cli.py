@@ -71,7 +71,7 @@ def test_it_starts_swaps_and_leaves_nothing_behind(tmp_path: Path, builtin_weigh
 
 def test_a_sigterm_to_the_process_group_finishes_what_runs_and_keeps_what_waits(tmp_path: Path) -> None:
     config = tmp_path / "slow.yaml"
-    config.write_text((ROOT / "config" / "local.yaml").read_text().replace("family: builtin", "family: fake\n      fake: {seconds: 0.3}"))
+    config.write_text((ROOT / "config" / "local.yaml").read_text().replace("family: auto", "family: fake\n      fake: {seconds: 0.3}"))
     with serving("--config", str(config), environment={"FACESWAP_SECRET": ""}) as service:
         session = child_of(service.process.pid)
         client = Client(service.base)
