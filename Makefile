@@ -1,4 +1,4 @@
-# make serve | test | check | bench | lock      (HOST=127.0.0.1 PORT=8000 for serve)
+# make serve | test | check | bench | parity | lock      (HOST=127.0.0.1 PORT=8000 for serve)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +9,7 @@ PIP := RUSTUP_HOME=$(CURDIR)/$(VENV)/rustup PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_V
 # HOST only from make's own command line: some systems export it as the machine's name.
 ADDRESS := $(if $(filter command,$(firstword $(origin HOST))),--host $(HOST)) $(if $(PORT),--port $(PORT))
 
-.PHONY: serve test check bench lock clean
+.PHONY: serve test check bench parity lock clean
 
 serve: $(VENV)/runtime
 	@exec $(BIN)/faceswap serve $(ADDRESS)
@@ -26,10 +26,13 @@ check: $(VENV)/test
 bench: $(VENV)/test
 	$(BIN)/python -m benchmarks $(NAME) $(ARGS)
 
+parity: $(VENV)/test
+	$(BIN)/python -m benchmarks.parity $(ARGS)
+
 # Hashes only, no addresses. The three left out are twins or tools that must not be installed: see requirements/runtime.in.
 lock:
 	$(PYTHON) -m venv $(VENV)/uv && $(VENV)/uv/bin/python -m pip --quiet install uv
-	for name in runtime test; do $(VENV)/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+	for name in runtime test gpu; do $(VENV)/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-emit-package opencv-python --no-emit-package onnxruntime --no-emit-package openvino-telemetry \
 	  requirements/$$name.in --output-file requirements/$$name.txt || exit 1; done
 

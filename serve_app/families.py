@@ -71,13 +71,13 @@ def framing(settings: Settings) -> Framing:
     """How the family wants to see pictures."""
     if settings.family == "insightface":
         return arcface_framing(settings.detector.sizes)
-    return mesh_framing(settings.detector.sizes[0], settings.swapper.max_side)
+    return mesh_framing(max(settings.detector.sizes), settings.swapper.max_side)
 
 
 def _builtin_detector(settings: Settings) -> tuple[Detect, Identify]:
     folder, detector = settings.models_dir / "builtin", settings.detector
     runs: dict[str, Any] = {"precision": settings.precision, "threads": detector.threads, "slots": detector.slots}
-    detect = CenterFaceEngine(folder / CENTERFACE, side=detector.sizes[0], min_score=detector.min_score, **runs)
+    detect = CenterFaceEngine(folder / CENTERFACE, side=max(detector.sizes), min_score=detector.min_score, **runs)
     return Framed(detect), FaceMeshEngine(folder / FACEMESH, **runs)
 
 

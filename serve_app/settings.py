@@ -62,10 +62,10 @@ class DetectorSettings(Group):
     threads: int = Field(1, ge=1, description="threads of one model run")
     slots: int = Field(2, ge=1, description="model runs at a time per replica; threads x slots is about the cores")
     sizes: tuple[Annotated[int, Field(ge=64, le=1280, multiple_of=32)], ...] = Field(
-        (640,),
+        (128, 640),
         min_length=1,
-        description="sides of the letterboxed frames that faces are looked for in, pixels; `builtin` uses the first, `insightface` all: "
-        "128 and 640 is its library's default, which also finds faces that fill the picture, for one more run",
+        description="sides of the letterboxed frames that faces are looked for in, pixels; `builtin` uses the largest, `insightface` all: "
+        "128 and 640 is its library's default, which also finds faces that fill the picture",
     )
     buckets: tuple[int, ...] = Field((1,), min_length=1, description="batch sizes of `insightface`, ascending; above 1 they pay on GPUs")
     min_score: float = Field(0.5, gt=0, lt=1, description="faces below this score are ignored")

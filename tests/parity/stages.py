@@ -1,0 +1,177 @@
+"""Stage by stage, how far the service is from the library. Every stage is given the library's input, so that a miss stays where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from serve_app.vision.face import FaceError, Faces, Floats, Patch, Pixels, Square
+from tests.parity.cases import SIDES, Case
+from tests.parity.ours import CROP, Ours
+from tests.parity.reference import Reference
+from tests.parity.refusals import refusals
+
+# The largest difference that is allowed, in levels, pixels, or the values themselves.
+ALLOWED = {
+    "letterbox": 0.0,
+    "detection 640": 0.0,
+    "detection 128 + 640": 0.0,
+    "order": 0.0,
+    "alignment": 0.0,
+    "crop": 0.0,
+    "embedding": 1e-5,
+    "latent": 0.0,
+    "swapped crop": 0.0,
+    "paste": 2.0,
+    "whole frame": 2.0,
+    "refusals": 0.0,
+}
+
+Difference = tuple[str, float]
+
+
+@dataclass(slots=True)
+class Row:
+    """One line of the table; `where` names the worst case."""
+
+    stage: str
+    compared: int = 0
+    largest: float = 0.0
+    where: str = ""
+
+    @property
+    def allowed(self) -> float:
+        return ALLOWED[self.stage]
+
+    @property
+    def missed(self) -> bool:
+        return not self.compared or not self.largest <= self.allowed
+
+
+@dataclass(slots=True)
+class Table:
+    rows: dict[str, Row] = field(default_factory=lambda: {stage: Row(stage) for stage in ALLOWED})
+
+    def add(self, name: str, differences: Iterable[Difference]) -> None:
+        for stage, difference in differences:
+            row = self.rows[stage]
+            row.compared += 1
+            if not difference <= row.largest:
+                row.largest, row.where = difference, name
+
+    @property
+    def missed(self) -> list[str]:
+        return [stage for stage, row in self.rows.items() if row.missed]
+
+
+def compare(reference: Reference, ours: Ours, case: Case, *, most: int = 4) -> Iterator[Difference]:
+    """All differences on one case. most: so many of its faces are swapped."""
+    reference.forget()
+    for sides in (SIDES[1:], SIDES):
+        boxes, scores, keypoints, frames = reference.detect(case.picture, sides)
+        made = tuple(ours.letterbox(case.picture, side) for side in sides)
+        yield from (("letterbox", apart(frame.pixels, theirs)) for frame, theirs in zip(made, frames, strict=True))
+        yield from _detection(ours.detect(made), Faces(boxes, scores, keypoints), "detection " + " + ".join(map(str, sides)))
+    embedding = reference.embed(case.stranger)
+    yield "embedding", relative(ours.embed(case.stranger, np.zeros((5, 2), np.float32)), embedding)
+    chosen = case.chosen(keypoints, most)
+    accepted: list[Floats] = []
+    for points in chosen:
+        yield from _alignment(reference, ours, case.picture, points)
+        try:
+            square = ours.crop(case.picture, points, CROP)
+        except FaceError:
+            yield "refusals", float(_pasted(reference, case.picture, points, embedding) is not None)
+            continue
+        accepted.append(points)
+        yield from _swap(reference, ours, case.picture, points, square, embedding)
+    if accepted:
+        result = case.picture
+        for points in accepted:
+            pasted = _pasted(reference, result, points, embedding)
+            result = result if pasted is None else pasted
+        yield "whole frame", apart(ours.swap_all(case.picture, accepted, ours.embed(case.stranger, accepted[0])), result)
+
+
+def _detection(found: Faces, theirs: Faces, stage: str) -> Iterator[Difference]:
+    same = len(found) == len(theirs)
+    pairs = ((found.boxes, theirs.boxes), (found.scores, theirs.scores), (found.keypoints, theirs.keypoints))
+    yield stage, max(apart(a, b) for a, b in pairs) if same else np.inf
+    yield "order", float(_displaced(found.boxes, theirs.boxes)) if same else np.inf
+
+
+def _displaced(found: Floats, theirs: Floats) -> int:
+    """How many boxes are not nearest to the box in their place."""
+    if not len(theirs):
+        return 0
+    far = np.abs(found[:, None] - theirs[None]).max(2)
+    return int((far.diagonal() > far.min(1)).sum())
+
+
+def _alignment(reference: Reference, ours: Ours, picture: Pixels, points: Floats) -> Iterator[Difference]:
+    for size in (112, CROP):
+        crop, matrix = reference.crop(picture, points, size)
+        try:
+            square = ours.crop(picture, points, size)
+        except FaceError:
+            continue  # whether that was right is asked where the face would be pasted
+        yield "alignment", apart(square.matrix, matrix)
+        yield "crop", apart(square.pixels, crop)
+        if size == 112:
+            yield "embedding", relative(ours.embed(crop, square.keypoints), reference.embed(crop))
+
+
+def _swap(reference: Reference, ours: Ours, picture: Pixels, points: Floats, square: Square, embedding: Floats) -> Iterator[Difference]:
+    latent, crop = reference.swap(picture, points, embedding)
+    yield "latent", apart(ours.latent(embedding), latent)
+    (patch,) = ours.swap([square], embedding)
+    yield "swapped crop", apart(patch.pixels, crop)
+    pasted = _pasted(reference, picture, points, embedding)
+    result = ours.paste(picture, [(Patch(crop, patch.mask), square.matrix)])
+    if pasted is None:
+        yield "refusals", apart(result, picture)
+    else:
+        yield "paste", apart(result, pasted)
+
+
+def _pasted(reference: Reference, picture: Pixels, points: Floats, embedding: Floats) -> Pixels | None:
+    """None where the library fails because nothing of the face is in the picture."""
+    try:
+        return reference.paste(picture, points, embedding)
+    except ValueError:
+        return None
+
+
+def apart(a: NDArray[Any], b: NDArray[Any]) -> float:
+    """The largest difference of two arrays, infinite where shapes or types differ."""
+    if a.shape != b.shape or a.dtype != b.dtype:
+        return np.inf
+    worst = float(np.abs(a.astype(np.float64) - b).max(initial=0.0))
+    return worst if np.isfinite(worst) else np.inf
+
+
+def relative(a: Floats, b: Floats) -> float:
+    """The largest difference of two embeddings of length 1, not forgiving different lengths."""
+    return apart(a, b) / float(np.linalg.norm(b))
+
+
+def tabulate(reference: Reference, ours: Ours, cases: Iterable[Case], *, most: int = 4, table: Table | None = None) -> Table:
+    """What the service answers where the library fails, and all cases; added to `table`, if there is one."""
+    table = table or Table()
+    for refusal in refusals(reference, ours):
+        table.add(refusal.name, [("refusals", 0.0 if refusal.kept else np.inf)])
+    for case in cases:
+        table.add(case.name, compare(reference, ours, case, most=most))
+    return table
+
+
+def lines(table: Table) -> Sequence[str]:
+    head = ["| stage | compared | largest difference | allowed | worst case |", "|---|---|---|---|---|"]
+    return head + [
+        f"| {row.stage} | {row.compared} | {row.largest:.3g} | {row.allowed:g} | {'MISSED: ' if row.missed else ''}{row.where} |"
+        for row in table.rows.values()
+    ]
