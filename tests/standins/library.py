@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,8 +28,7 @@ def load(files: Standins, threads: int = 1) -> Library:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # the real files declare shapes that they do not keep, at any size but 640
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", category=FutureWarning, module="insightface")
+    with contextlib.redirect_stdout(io.StringIO()):
         from insightface.model_zoo import get_model
 
         paths = (files.detector, files.recogniser, files.swapper)
@@ -36,7 +36,7 @@ def load(files: Standins, threads: int = 1) -> Library:
 
 
 @contextlib.contextmanager
-def its_warnings() -> Any:
+def its_warnings() -> Iterator[None]:
     """The library calls a function that scikit-image has deprecated; nothing else may warn."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "`estimate` is deprecated", FutureWarning)

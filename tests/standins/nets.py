@@ -19,12 +19,12 @@ FEATURES = 512
 WIDTHS = (1, 4, 10)  # of a score, a box, five points
 
 
-def detector(shrink: int = 1, *, seed: int = 1) -> onnx.ModelProto:
-    """det_10g: `input.1` (1, 3, ?, ?). shrink: divides the channels."""
+def detector(shrink: int = 1, *, seed: int = 1, batched: bool = False) -> onnx.ModelProto:
+    """det_10g: `input.1` (1, 3, ?, ?). shrink: divides the channels. batched: as the newer export has it."""
     graph = Graph(seed)
     levels = _neck(graph, _backbone(graph, "input.1", shrink), max(2, 56 // shrink))
     heads = [_head(graph, level, stride, max(2, 56 // shrink), max(2, 80 // shrink)) for level, stride in zip(levels, STRIDES, strict=True)]
-    return detector_model(graph, heads)
+    return detector_model(graph, heads, batched=batched)
 
 
 def detector_model(graph: Graph, heads: list[tuple[str, str, str]], *, batched: bool = False) -> onnx.ModelProto:

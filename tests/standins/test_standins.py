@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from serve_app.vision.face import Pixels
 from tests.pictures import SIX_PEOPLE, read
-from tests.standins import Kind, Standins, build
+from tests.standins import Kind, Standins, build, nets
+from tests.standins import functional as functional_nets
 from tests.standins.functional import colour_of
 from tests.standins.library import Library, its_warnings, load
 from tests.standins.painting import Spot, middle, plant, points, reach, scatter
@@ -91,6 +95,23 @@ def test_small_marks_for_the_small_frame_are_not_read_in_the_large_one(library: 
     picture = plant(np.full(shape, 90, np.uint8), [Spot((6, 5), 8, 3.0, side=128)])
     assert len(detected(library, picture, PAIR[:1])[0]) == 1
     assert len(detected(library, picture, PAIR[1:])[0]) == 0
+
+
+@pytest.mark.parametrize("make", [functional_nets.detector, partial(nets.detector, 8)], ids=KINDS)
+def test_the_export_with_a_batch_axis_finds_the_same(make: Callable[..., onnx.ModelProto], tmp_path: Path) -> None:
+    from insightface.model_zoo import SCRFD
+
+    shape = (500, 640, 3)
+    picture = plant(np.full(shape, 90, np.uint8), scatter(np.random.default_rng(1), shape, 5))
+    found = []
+    for batched in (False, True):
+        onnx.save(make(batched=batched), str(tmp_path / "detector.onnx"))
+        session = onnxruntime.InferenceSession(str(tmp_path / "detector.onnx"), providers=["CPUExecutionProvider"])
+        detector = SCRFD(str(tmp_path / "detector.onnx"), session)
+        assert detector.batched == batched
+        found.append(detector.detect(picture, input_size=PAIR[1:]))
+    assert len(found[0][0]) == 5
+    assert all(np.array_equal(legacy, new) for legacy, new in zip(*found, strict=True))
 
 
 def test_files_are_made_once(files: Standins, library: Library) -> None:
