@@ -22,6 +22,11 @@ from benchmarks.service import serving
 from serve_app.vision.face import Pixels
 from tests.pictures import ASTRONAUT, data_url, head, jpeg, read
 
+# What must hold on two cores.
+SLOWEST_P50_MS = 400.0
+FEWEST_TASKS_PER_S = 20.0
+LATEST_READY_S = 30.0
+
 SIDE = 512
 POLL_S = 0.01
 
@@ -145,3 +150,13 @@ def table(median: dict[str, Any], stages: dict[str, float]) -> str:
             f" Saturated, fake engine, same pair: **{median['fake_tasks_per_s']} tasks/s**.",
         ]
     )
+
+
+def missed(median: dict[str, Any]) -> list[str]:
+    """What must hold and does not, in words."""
+    misses = {
+        f"a swap takes {median['p50_ms']} ms, not {SLOWEST_P50_MS}": median["p50_ms"] > SLOWEST_P50_MS,
+        f"{median['fake_tasks_per_s']} tasks/s, not {FEWEST_TASKS_PER_S}": median["fake_tasks_per_s"] < FEWEST_TASKS_PER_S,
+        f"ready after {median['ready_s']} s, not {LATEST_READY_S}": median["ready_s"] > LATEST_READY_S,
+    }
+    return [words for words, missing in misses.items() if missing]

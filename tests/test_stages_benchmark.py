@@ -1,0 +1,45 @@
+"""The stage benchmark holds every stage, on both sides; how fast they are is not for a test to say."""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import pytest
+
+from benchmarks import stages
+from benchmarks.stages import compared, table
+
+CODECS = {"decode JPEG", "encode JPEG", "encode JPEG 4:4:4", "decode PNG", "encode PNG"}
+NETS = {"detect", "embed", "swap"}
+
+
+def test_every_stage_is_compared_with_the_library() -> None:
+    threads = cv2.getNumThreads()
+    result = stages.run(3)
+    assert cv2.getNumThreads() == threads
+    rows = result["stages"]
+    assert set(rows) == CODECS | NETS | {"letterbox", "paste"}
+    assert {name for name, row in rows.items() if "fast_ratio" in row} == NETS
+    for row in rows.values():
+        assert all(math.isfinite(value) and value > 0 for value in row.values())
+    assert [mesh["mesh_px"] for mesh in result["builtin"]] == [110, 335]
+    for mesh in result["builtin"]:
+        assert mesh["measured_px"] == pytest.approx(mesh["mesh_px"], rel=0.1)
+        assert 0 < mesh["best_ms"] <= mesh["slowest_best_ms"]
+    shown = table(result)
+    assert all(f"| {name} |" in shown for name in (*rows, 110, 335))
+
+
+def test_the_ratio_is_the_librarys_median_over_ours() -> None:
+    library, ours = iter((9.0, 0.2, 0.5, 0.4)), iter((9.0, 0.1, 0.1, 7.0))  # the first of each is not counted
+    row = compared({"library": lambda: next(library), "exact": lambda: next(ours)}, 3)
+    assert row == pytest.approx({"library_ms": 400, "exact_ms": 100, "exact_ratio": 4})
+
+
+def test_what_must_hold_and_does_not_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stages, "PASTE_RATIO", 1e9)
+    monkeypatch.setattr(stages, "MESH_MS", 0.0)
+    result = stages.run(1)
+    assert [miss.split(" is ")[0].split(" at ")[0] for miss in result["missed"]] == ["paste", "a built-in swap"]
+    assert "Missed: paste" in table(result)
