@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 from tqdm import tqdm
 
 from serve_app.deployments import environment
 from serve_app.deployments.supervisor import Stop, stop_on_signal, supervise
-from serve_app.engines import catalog, runtimes, weights
+from serve_app.engines import catalog, download, fetch, runtimes, weights
 from serve_app.families import resolve
 from serve_app.settings import Secrets, settings_page
 
@@ -34,6 +36,11 @@ faceswap-serve is ready on {base} (family {family}); Ctrl-C stops it. Try it wit
     curl -s {base}/mj/insight-face/swap -H 'Content-Type: application/json'{header} -d @-
   curl -s {base}/mj/task/ID/fetch{header}          # ID: the "result" of the answer; open its imageUrl when status is SUCCESS
 """
+OUTCOMES = {
+    "fetched": "fetched, sha256 checked",
+    "present": "there already, sha256 known",
+    "kept": "there already and left as it is, sha256 not known (faceswap models check tells more)",
+}
 HEADER = ' -H "mj-api-secret: $FACESWAP_SECRET"'
 
 
@@ -109,10 +116,52 @@ def check(folder: Annotated[Path, typer.Option(help="The models folder")] = ROOT
     raise typer.Exit(1 if any(row.problem for row in rows) else 0)
 
 
+@models.command("fetch")
+def fetch_insightface(
+    accept_license: Annotated[bool, typer.Option("--accept-license", help="You may use these files: non-commercial research only")] = False,
+    base_url: Annotated[str | None, typer.Option(help="A mirror of InsightFace's release, with the same file names")] = None,
+    folder: Annotated[Path, typer.Option(help="The models folder")] = ROOT / "models",
+) -> None:
+    """Fetch the InsightFace files that are missing; files that are there stay as they are."""
+    try:
+        with bytes_bar() as progress:
+            outcomes = fetch.fetch(folder, accept_license=accept_license, progress=progress, base_url=base_url)
+        for outcome in outcomes:
+            typer.echo(f"{outcome.name}: {OUTCOMES[outcome.state]}")
+        catalog.require_insightface(folder)
+    except download.FetchError as error:
+        hint = "" if accept_license else "\nTo fetch them on these terms: faceswap models fetch --accept-license"
+        typer.echo(f"faceswap models fetch: {error}{hint}", err=True)
+        raise typer.Exit(1) from None
+    except RuntimeError as error:  # of a file that was there before
+        typer.echo(f"faceswap models fetch: {error}\nMove such a file away to fetch the published one.", err=True)
+        raise typer.Exit(1) from None
+
+
 @app.command()
 def settings() -> None:
     """Print every setting and its default, in Markdown."""
     typer.echo(settings_page(), nl=False)
+
+
+@contextmanager
+def bytes_bar() -> Iterator[download.Progress]:
+    """A bar for one file after the other."""
+    bars: dict[str, tqdm[NoReturn]] = {}
+
+    def progress(name: str, done: int, total: int) -> None:
+        if name not in bars:
+            for bar in bars.values():
+                bar.close()
+            bars[name] = tqdm(desc=name, unit="B", unit_scale=True, initial=0, file=sys.stderr)
+        bars[name].total = total or None
+        bars[name].update(done - bars[name].n)
+
+    try:
+        yield progress
+    finally:
+        for bar in bars.values():
+            bar.close()
 
 
 def prepare_builtin(folder: Path) -> None:
