@@ -3,11 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # Nothing is written to the home directory; pip's own warnings about newer versions do not help a newcomer.
-# RUSTUP_HOME: pip asks for rustc's version, and rustup's stand-in for it would make itself at home.
-PIP := RUSTUP_HOME=$(CURDIR)/$(VENV)/rustup PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet install
+PIP := PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet install
 
 # HOST only from make's own command line: some systems export it as the machine's name.
 ADDRESS := $(if $(filter command,$(firstword $(origin HOST))),--host $(HOST)) $(if $(PORT),--port $(PORT))
+
+# pip, also inside `python -m venv`, asks for rustc's version, and rustup's stand-in for rustc would make itself at home.
+export RUSTUP_HOME := $(CURDIR)/$(VENV)/rustup
 
 .PHONY: serve test check bench parity lock clean
 

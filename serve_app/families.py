@@ -42,9 +42,11 @@ def resolve(settings: Settings) -> Settings:
     except RuntimeError as error:
         if settings.family == "insightface":
             raise
-        logger.info("family builtin: %s", " ".join(str(error).split()))
+        none = not any(settings.models_dir.glob("*.onnx"))
+        why = f"no InsightFace models in {settings.models_dir}" if none else " ".join(str(error).split())
+        logger.info("model family: builtin (%s)", why)
         return settings.model_copy(update={"family": "builtin"})
-    logger.info("family insightface: its files are in %s", settings.models_dir)
+    logger.info("model family: insightface (its files are in %s)", settings.models_dir)
     return settings.model_copy(update={"family": "insightface"})
 
 

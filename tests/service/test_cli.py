@@ -63,6 +63,7 @@ def test_it_starts_swaps_and_leaves_nothing_behind(tmp_path: Path, builtin_weigh
             assert service.stop() == 0
             said = service.log.read_text()
             assert "curl" in said
+            assert "model family: builtin (no InsightFace models in" in said
             assert said.rstrip().endswith("stopped")
     assert members(session) == []
     assert list(home.rglob("*")) == []

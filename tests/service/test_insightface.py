@@ -58,7 +58,7 @@ def test_auto_takes_the_files_that_are_there_and_says_so(service: Service) -> No
     said = Client(service.base).request("GET", "/health").json()
     assert said["family"] == "insightface"
     assert {said["engines"][name]["provider"] for name in ("detect", "identify", "swap")} <= {"CPU", "CPUExecutionProvider"}
-    assert "family insightface" in service.log.read_text()
+    assert "model family: insightface" in service.log.read_text()
 
 
 def test_of_200_tasks_at_once_each_result_is_its_own_pair(service: Service) -> None:
