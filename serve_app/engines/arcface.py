@@ -14,9 +14,8 @@ from serve_app.engines.batches import check_buckets, run_items, settle
 from serve_app.engines.choice import Judge, Precision, open_session, probe_picture
 from serve_app.engines.onnxfile import Signature, read_signature, reshaped
 from serve_app.engines.pictures import check_picture
-from serve_app.engines.protocol import EngineError
 from serve_app.engines.session import CPU, Array
-from serve_app.vision.face import FaceSquare, Floats, Pixels
+from serve_app.vision.face import FaceError, FaceSquare, Floats, Pixels
 
 SIDE = 112
 EMBEDDING = 512
@@ -85,10 +84,10 @@ class ArcFaceEngine:
         return [outputs[0] for outputs in run_items(self._session, [{self._input: blob} for blob in batch], self.buckets)]
 
     def post(self, item: FaceSquare, raw: Array) -> Floats:
-        """Raises EngineError when the embedding is not finite, or nothing at all."""
+        """Raises FaceError when the embedding is not finite, or nothing at all."""
         embedding = np.array(raw, np.float32)
         if not np.isfinite(embedding).all() or not embedding.any():
-            raise EngineError("The face could not be described. Use a picture that shows it more clearly.")
+            raise FaceError("The face could not be described. Use a picture that shows it more clearly.")
         return embedding
 
     def _blob(self, pixels: Pixels) -> Floats:

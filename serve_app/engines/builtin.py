@@ -8,9 +8,8 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from serve_app.engines.protocol import EngineError
 from serve_app.vision import mask
-from serve_app.vision.face import Patch, Pixels, Portrait, SwapItem
+from serve_app.vision.face import FaceError, Patch, Pixels, Portrait, SwapItem
 from serve_app.vision.mesh import VERTICES, Mesh, Topology, face_size
 from serve_app.vision.shape import FaceShape
 from serve_app.vision.transplant import Crop, Overlay, transplant
@@ -64,23 +63,23 @@ class MeshSwapEngine:
         return {"runtime": "opencv", "opencv": str(cv2.__version__), "precision": "float32", "threads": "1", "slots": str(self.slots)}
 
     def pre(self, item: SwapItem) -> Pair:
-        """Finds where the source's mesh goes on the target. Raises EngineError for meshes that cannot be those of faces."""
+        """Finds where the source's mesh goes on the target. Raises FaceError for meshes that cannot be those of faces."""
         source, _ = _crop(item.source, "source", 0.1)
         target, corner = _crop(item.target, "target", 0.12)
         pose = self._face.pose(source.mesh, target.mesh)
         if pose.scale < 1e-3:
-            raise EngineError("The source face cannot be laid onto the target face. Use pictures that show them more clearly.")
+            raise FaceError("The source face cannot be laid onto the target face. Use pictures that show them more clearly.")
         points = self._face.retarget(pose.apply(source.mesh), target.mesh, self._shape)
         return Pair(_shrink(source, pose.scale), target, corner, points)
 
     def run(self, batch: Sequence[Pair]) -> list[Overlay]:
-        """Overlays in pixels of the targets' squares. Raises EngineError when nothing of a face can be replaced."""
+        """Overlays in pixels of the targets' squares. Raises FaceError when nothing of a face can be replaced."""
         return [self._swap(pair) for pair in batch]
 
     def _swap(self, pair: Pair) -> Overlay:
         overlay = transplant(self._face, pair.source, pair.target, pair.points, light=self._light, working_size=self._working_size)
         if not overlay.mask.any():
-            raise EngineError("Too little of the two faces can be seen to swap them. Use pictures that show them more clearly.")
+            raise FaceError("Too little of the two faces can be seen to swap them. Use pictures that show them more clearly.")
         return replace(overlay, corner=(overlay.corner[0] + pair.corner[0], overlay.corner[1] + pair.corner[1]))
 
     def post(self, item: SwapItem, raw: Overlay) -> Patch:
@@ -95,7 +94,7 @@ class MeshSwapEngine:
 
 def _pixels(portrait: Portrait, name: str) -> Pixels:
     if portrait.pixels is None or portrait.pixels.ndim != 3 or portrait.pixels.size == 0:
-        raise EngineError(f"The {name} face came without its picture.")
+        raise FaceError(f"The {name} face came without its picture.")
     return portrait.pixels
 
 
@@ -103,13 +102,13 @@ def _mesh(portrait: Portrait, name: str) -> Mesh:
     """(468, 3) float64, finite and of a face's proportions."""
     mesh = np.empty((0, 3)) if portrait.features is None else np.asarray(portrait.features, np.float64)[:VERTICES]
     if mesh.shape != (VERTICES, 3) or not np.isfinite(mesh).all():
-        raise EngineError(f"The face in the {name} picture could not be measured. Use one that shows it more clearly.")
+        raise FaceError(f"The face in the {name} picture could not be measured. Use one that shows it more clearly.")
     width, height, depth = np.ptp(mesh, axis=0)
     size = max(width, height)
     if size < _SMALLEST:
-        raise EngineError(f"The face in the {name} picture is too small to swap. Use a larger one.")
+        raise FaceError(f"The face in the {name} picture is too small to swap. Use a larger one.")
     if min(width, height) < 0.1 * size or depth > 4 * size:
-        raise EngineError(f"The face in the {name} picture could not be measured. Use one that shows it more clearly.")
+        raise FaceError(f"The face in the {name} picture could not be measured. Use one that shows it more clearly.")
     return mesh
 
 
@@ -120,7 +119,7 @@ def _crop(portrait: Portrait, name: str, margin: float) -> tuple[Crop, tuple[int
     low, high = mesh[:, :2].min(0), mesh[:, :2].max(0)
     size, middle = face_size(mesh), (low + high) / 2
     if (middle < 0).any() or (middle > extent).any() or size > 2 * extent.max():
-        raise EngineError(f"The face in the {name} picture lies outside the part of it that was looked at.")
+        raise FaceError(f"The face in the {name} picture lies outside the part of it that was looked at.")
     x0, y0 = (int(v) for v in np.maximum(np.floor(low - margin * size), 0))
     x1, y1 = (int(v) for v in np.minimum(np.ceil(high + margin * size) + 1, extent))
     return Crop(pixels[y0:y1, x0:x1], mesh - [x0, y0, 0], size, _photo(pixels, x0, y0)), (x0, y0)

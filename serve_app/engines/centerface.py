@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from serve_app.engines.choice import Precision, open_session, probe_picture
 from serve_app.engines.pictures import IMAGE, check_outputs, check_picture, run_pictures
-from serve_app.engines.protocol import EngineError
 from serve_app.engines.session import CPU, Array
-from serve_app.vision.face import Faces, Floats, Pixels
+from serve_app.vision.face import FaceError, Faces, Floats, Pixels
 
 OUTPUTS = ("score", "size", "offset", "points")
 STRIDE = 4
@@ -65,7 +64,7 @@ class CenterFaceEngine:
             for frame, raw in zip(frames, self.run(frames), strict=True):
                 try:
                     self.post(frame, raw)
-                except EngineError as error:
+                except FaceError as error:
                     raise RuntimeError(f"CenterFace does not work on this machine: {error}") from error
 
     def info(self) -> dict[str, str]:
@@ -79,7 +78,7 @@ class CenterFaceEngine:
         return run_pictures(self._session, batch, self.buckets)
 
     def post(self, item: Pixels, raw: Sequence[Array]) -> Faces:
-        """Raises EngineError when the model's output is not finite."""
+        """Raises FaceError when the model's output is not finite."""
         faces = decode(*raw, min_score=self._min_score)
         kept = suppress(faces.boxes, self._overlap)
         return Faces(faces.boxes[kept], faces.scores[kept], faces.keypoints[kept])
@@ -90,10 +89,10 @@ def decode(score: Floats, size: Floats, offset: Floats, points: Floats, *, min_s
 
     score (1, h, w); size (2, h, w): logarithm of height and width in cells; offset (2, h, w): y and x of the centre in
     the cell; points (10, h, w): y and x of five points as shares of the box. Boxes may reach past the frame.
-    Raises EngineError when a value is not finite.
+    Raises FaceError when a value is not finite.
     """
     if not all(np.isfinite(values).all() for values in (score, size, offset, points)):
-        raise EngineError(UNREADABLE)
+        raise FaceError(UNREADABLE)
     y, x = np.nonzero(score[0] > min_score)
     order = np.lexsort((x, y, -score[0, y, x]))
     y, x = y[order], x[order]
@@ -104,7 +103,7 @@ def decode(score: Floats, size: Floats, offset: Floats, points: Floats, *, min_s
         boxes = np.concatenate([corners, corners + sides], 1)
         keypoints = points[:, y, x].T.reshape(-1, 5, 2)[:, :, ::-1] * sides[:, None] + corners[:, None]
     if not (np.isfinite(boxes).all() and np.isfinite(keypoints).all()):
-        raise EngineError(UNREADABLE)
+        raise FaceError(UNREADABLE)
     return Faces(boxes.astype(np.float32), score[0, y, x].astype(np.float32), keypoints.astype(np.float32))
 
 

@@ -13,9 +13,8 @@ import numpy as np
 
 from serve_app.engines.choice import Precision, open_session, probe_picture
 from serve_app.engines.pictures import IMAGE, check_outputs, check_picture, run_pictures
-from serve_app.engines.protocol import EngineError
 from serve_app.engines.session import CPU
-from serve_app.vision.face import FaceSquare, Floats, Matrix, Pixels
+from serve_app.vision.face import FaceError, FaceSquare, Floats, Matrix, Pixels
 
 OUTPUTS = ("points", "presence")
 SIDE = 256
@@ -99,12 +98,12 @@ class FaceMeshEngine:
         return [sightings.get(i, sighting) for i, sighting in enumerate(first)]
 
     def post(self, item: FaceSquare, raw: Sighting) -> Floats:
-        """Raises EngineError when there is no face to be seen, or none that the mesh fits."""
+        """Raises FaceError when there is no face to be seen, or none that the mesh fits."""
         points, presence = raw
         if not _usable(points) or not np.isfinite(presence):
-            raise EngineError("The shape of the face could not be found. Try a picture with a larger, frontal face.")
+            raise FaceError("The shape of the face could not be found. Try a picture with a larger, frontal face.")
         if presence < np.log(self._min_presence / (1 - self._min_presence)):
-            raise EngineError("The face cannot be seen well enough: it may be covered, turned away or too small.")
+            raise FaceError("The face cannot be seen well enough: it may be covered, turned away or too small.")
         return points
 
     def _look(self, faces: Sequence[FaceSquare], crops: Sequence[Crop]) -> list[Sighting]:

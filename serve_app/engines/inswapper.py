@@ -19,9 +19,8 @@ from serve_app.engines.batches import Inputs, check_buckets, run_items, settle
 from serve_app.engines.choice import Judge, Precision, open_session, probe_picture
 from serve_app.engines.onnxfile import Signature, Tensor, Weight, read_signature, read_weight, reshaped
 from serve_app.engines.pictures import check_picture
-from serve_app.engines.protocol import EngineError
 from serve_app.engines.session import CPU, Array
-from serve_app.vision.face import Floats, Patch, Pixels, SwapItem
+from serve_app.vision.face import FaceError, Floats, Patch, Pixels, SwapItem
 
 Kind: TypeAlias = Literal["inswapper", "hyperswap"]
 EMBEDDING = 512
@@ -105,7 +104,7 @@ class InSwapperEngine:
         return {"model": self.kind, "side": str(self.side), "slots": str(self.slots), **self._session.info}
 
     def pre(self, item: SwapItem) -> Inputs:
-        """Raises EngineError for an embedding that is none, ValueError when the crop has another shape."""
+        """Raises FaceError for an embedding that is none, ValueError when the crop has another shape."""
         if item.target.pixels is None or item.source.features is None:
             raise ValueError("a source embedding and a target crop are needed")
         check_picture(item.target.pixels, self.side)
@@ -113,7 +112,7 @@ class InSwapperEngine:
             raise ValueError(f"an embedding (512,) was expected, not {item.source.features.shape}")
         length = np.linalg.norm(item.source.features)
         if not np.isfinite(length) or not length:
-            raise EngineError("The source face could not be described. Use a picture that shows it more clearly.")
+            raise FaceError("The source face could not be described. Use a picture that shows it more clearly.")
         return self._inputs(item.target.pixels, self.latent(item.source.features))
 
     def run(self, batch: Sequence[Inputs]) -> list[list[Array]]:
@@ -125,9 +124,9 @@ class InSwapperEngine:
         return results
 
     def post(self, item: SwapItem, raw: Sequence[Array]) -> Patch:
-        """Raises EngineError when the model's output is not finite."""
+        """Raises FaceError when the model's output is not finite."""
         if not _finite(raw):
-            raise EngineError(UNUSABLE)
+            raise FaceError(UNUSABLE)
         rgb = np.asarray(raw[self._ports.picture], np.float32)
         if self.kind == "hyperswap":
             rgb = rgb * np.float32(0.5) + np.float32(0.5)

@@ -5,15 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-from serve_app.vision.face import FaceError
-
 Item = TypeVar("Item", contravariant=True)
 Prepared = TypeVar("Prepared")
 Raw = TypeVar("Raw")
 Result = TypeVar("Result", covariant=True)
-
-
-EngineError = FaceError
 
 
 class Engine(Protocol[Item, Prepared, Raw, Result]):

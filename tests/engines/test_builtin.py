@@ -12,9 +12,8 @@ import pytest
 
 from serve_app.engines.builtin import MeshSwapEngine
 from serve_app.engines.facemesh import FaceMeshEngine
-from serve_app.engines.protocol import EngineError
 from serve_app.engines.weights import FACEMESH, load_topology
-from serve_app.vision.face import Patch, Pixels, Portrait, SwapItem
+from serve_app.vision.face import FaceError, Patch, Pixels, Portrait, SwapItem
 from serve_app.vision.mask import hull, polygon
 from serve_app.vision.mesh import CHEEKS, LEFT_EYE, MOUTH, RIGHT_EYE
 from serve_app.vision.paste import paste
@@ -217,7 +216,7 @@ def test_a_wildly_wrong_mesh_is_swapped_or_refused(engine: MeshSwapEngine, peopl
                 try:
                     check(swap(engine, *pair), pair[1])
                     outcomes.add("swapped")
-                except EngineError:
+                except FaceError:
                     outcomes.add("refused")
     assert outcomes == {"swapped", "refused"}
 
@@ -253,9 +252,9 @@ def broken(one: Person, how: str) -> Portrait:
 
 @pytest.mark.parametrize("how", ["nan", "infinite", "few", "none", "blind", "empty", "small", "point", "line", "deep", "outside", "huge"])
 def test_what_cannot_be_a_face_is_refused_by_name(engine: MeshSwapEngine, people: Gallery, how: str) -> None:
-    with pytest.raises(EngineError, match="source"):
+    with pytest.raises(FaceError, match="source"):
         engine.pre(SwapItem(broken(people.astronaut, how), people.six[0].portrait))
-    with pytest.raises(EngineError, match="target"):
+    with pytest.raises(FaceError, match="target"):
         engine.pre(SwapItem(people.astronaut.portrait, broken(people.six[0], how)))
 
 

@@ -13,10 +13,10 @@ import pytest
 
 from serve_app.engines.centerface import CenterFaceEngine, decode, suppress
 from serve_app.engines.choice import Precision
-from serve_app.engines.protocol import Engine, EngineError
+from serve_app.engines.protocol import Engine
 from serve_app.engines.session import Array
 from serve_app.engines.weights import CENTERFACE
-from serve_app.vision.face import Faces, Floats, Pixels
+from serve_app.vision.face import FaceError, Faces, Floats, Pixels
 from tests.engines.nets import FRAME, builtin, detector, found, framed
 from tests.pictures import ASTRONAUT, HANKS, SIX_PEOPLE, read
 
@@ -173,14 +173,14 @@ def test_faces_below_the_score_are_left_out() -> None:
 def test_an_answer_that_is_not_finite_fails_that_picture(value: float, index: int) -> None:
     outputs = maps((7, 9, 0.8))
     outputs[index][0, 7, 9] = value
-    with pytest.raises(EngineError, match="could not make sense"):
+    with pytest.raises(FaceError, match="could not make sense"):
         decode(*outputs, min_score=0.5)
 
 
 def test_an_overflowing_size_fails_that_picture() -> None:
     outputs = maps((7, 9, 0.8))
     outputs[1][0, 7, 9] = 1000
-    with pytest.raises(EngineError, match="could not make sense"):
+    with pytest.raises(FaceError, match="could not make sense"):
         decode(*outputs, min_score=0.5)
 
 

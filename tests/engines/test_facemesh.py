@@ -11,9 +11,9 @@ import pytest
 
 from serve_app.engines.choice import Precision
 from serve_app.engines.facemesh import FaceMeshEngine, Sighting, crop_of_keypoints
-from serve_app.engines.protocol import Engine, EngineError
+from serve_app.engines.protocol import Engine
 from serve_app.engines.weights import FACEMESH, load_topology
-from serve_app.vision.face import FaceSquare, Floats, Pixels
+from serve_app.vision.face import FaceError, FaceSquare, Floats, Pixels
 from tests.engines.nets import builtin, mesher, squares
 from tests.pictures import SIX_PEOPLE, read
 
@@ -119,7 +119,7 @@ def nothing() -> list[Pixels]:
 def test_what_is_no_face_is_refused(index: int) -> None:
     pixels = nothing()[index]
     keypoints = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]], np.float32) * len(pixels)
-    with pytest.raises(EngineError, match="face"):
+    with pytest.raises(FaceError, match="face"):
         mesh(FaceSquare(pixels, keypoints))
 
 
@@ -129,14 +129,14 @@ def test_a_face_that_is_refused_does_not_touch_its_neighbours() -> None:
     raws = engine.run([first, bad, second])
     for face, raw in ((first, raws[0]), (second, raws[2])):
         np.testing.assert_array_equal(engine.post(face, raw), mesh(face))
-    with pytest.raises(EngineError):
+    with pytest.raises(FaceError):
         engine.post(bad, raws[1])
 
 
 @pytest.mark.parametrize("presence", [np.nan, -3.0])
 @pytest.mark.parametrize("value", [0.0, np.nan])
 def test_an_answer_without_a_shape_is_refused(value: float, presence: float) -> None:
-    with pytest.raises(EngineError, match="face"):
+    with pytest.raises(FaceError, match="face"):
         mesher().post(squares()[0], (np.full((478, 3), value, np.float32), presence))
 
 
