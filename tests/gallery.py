@@ -37,6 +37,28 @@ class Person:
         return self.portrait.pixels
 
 
+class Finder:
+    """Finds and measures the people in a picture as the service does. folder: of the built-in model files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._detect = CenterFaceEngine(folder / CENTERFACE, precision="exact")
+        self._measure = FaceMeshEngine(folder / FACEMESH, precision="exact")
+
+    def people(self, picture: Pixels) -> tuple[Person, ...]:
+        """From left to right."""
+        faces = sorted(self._keypoints(picture), key=lambda points: float(points[:, 0].min()))
+        return tuple(person(picture, points, self._measure) for points in faces)
+
+    def nearest(self, picture: Pixels, keypoints: Floats) -> Person:
+        """The one whose (5, 2) keypoints lie nearest to these."""
+        nearest = min(self._keypoints(picture), key=lambda points: float(np.abs(points - keypoints).sum()))
+        return person(picture, nearest, self._measure)
+
+    def _keypoints(self, picture: Pixels) -> Floats:
+        frame, scale = letterbox(picture, 640)
+        return self._detect.post(frame, self._detect.run([frame])[0]).scaled(1 / scale).keypoints
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Gallery:
     """astronaut and hanks, and the six people of t1.jpg from left to right."""
@@ -46,18 +68,13 @@ class Gallery:
     six: tuple[Person, ...]
 
 
+finder = cache(Finder)
+
+
 @cache
 def gallery(folder: Path) -> Gallery:
     """folder: of the built-in model files."""
-    detect, measure = CenterFaceEngine(folder / CENTERFACE, precision="exact"), FaceMeshEngine(folder / FACEMESH, precision="exact")
-
-    def people(path: Path) -> tuple[Person, ...]:
-        picture = read(path)
-        frame, scale = letterbox(picture, 640)
-        faces = detect.post(frame, detect.run([frame])[0]).scaled(1 / scale)
-        return tuple(person(picture, points, measure) for points in sorted(faces.keypoints, key=lambda points: float(points[:, 0].min())))
-
-    (astronaut,), (hanks,), six = people(ASTRONAUT), people(HANKS), people(SIX_PEOPLE)
+    (astronaut,), (hanks,), six = (finder(folder).people(read(path)) for path in (ASTRONAUT, HANKS, SIX_PEOPLE))
     assert len(six) == 6
     return Gallery(astronaut, hanks, six)
 

@@ -83,7 +83,7 @@ def _protruding(view: View) -> list[Mesh]:
     """Nose and lips, which reach past the oval of a turned head; of one in profile they are left out, being seen from the side."""
     oval = view.points[list(OVAL)].astype(np.float32)
     x, y = view.points[NOSE_TIP]
-    if -cv2.pointPolygonTest(oval, (float(x), float(y)), True) > 0.08 * view.size:
+    if -cv2.pointPolygonTest(oval, (float(x), float(y)), True) > 0.3 * view.size:  # turned by more than some 60 degrees
         return []
     return [hull(view.points, part) for part in (_NOSE, LIPS)]
 

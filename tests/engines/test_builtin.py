@@ -17,8 +17,8 @@ from serve_app.vision.face import FaceError, Patch, Pixels, Portrait, SwapItem
 from serve_app.vision.mask import hull, polygon
 from serve_app.vision.mesh import CHEEKS, LEFT_EYE, MOUTH, RIGHT_EYE
 from serve_app.vision.paste import paste
-from tests.gallery import Gallery, Person, gallery, person
-from tests.measures import IDENTITY_MARGIN, identity_correlation, mean_lab, seam_gradient
+from tests.gallery import Gallery, Person, finder, gallery, person
+from tests.measures import IDENTITY_MARGIN, Frontal, mean_lab, seam_gradient
 from tests.pictures import ASTRONAUT, SIX_PEOPLE, read
 
 
@@ -50,15 +50,15 @@ def check(patch: Patch, target: Portrait) -> None:
 
 
 @pytest.mark.parametrize("index", range(6))
-def test_the_result_resembles_its_source_more_than_another(engine: MeshSwapEngine, people: Gallery, index: int) -> None:
-    target = people.six[index]
+def test_the_result_resembles_its_source_more_than_another(
+    engine: MeshSwapEngine, people: Gallery, builtin_weights: Path, index: int
+) -> None:
+    target, frontal = people.six[index], Frontal(load_topology(builtin_weights))
     for source, other in ((people.astronaut, people.hanks), (people.hanks, people.astronaut)):
         patch = swap(engine, source.portrait, target.portrait)
         check(patch, target.portrait)
         result = paste(target.picture, [(patch, target.matrix)])
-        own, strange = (
-            identity_correlation(result, target.picture, target.keypoints, one.picture, one.keypoints) for one in (source, other)
-        )
+        own, strange = frontal.likeness(finder(builtin_weights).nearest(result, target.keypoints), (source, other))
         assert own > strange + IDENTITY_MARGIN
 
 

@@ -12,28 +12,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from serve_app.engines.weights import load_topology
 from serve_app.vision.face import Pixels
 from serve_app.vision.image import decode
-from tests.gallery import gallery
-from tests.measures import IDENTITY_MARGIN, identity_correlation
+from tests.gallery import finder, gallery
+from tests.measures import IDENTITY_MARGIN, Frontal
 from tests.pictures import ASTRONAUT, HANKS, SIX_FACES, SIX_PEOPLE, head, head_corner, jpeg, png, read
 from tests.service.client import Client
-
-SOURCES = {"A": ASTRONAUT, "B": HANKS}
 
 
 @pytest.mark.parametrize("number", range(6))
 def test_a_result_looks_more_like_its_source_than_like_the_other(client: Client, builtin_weights: Path, number: int) -> None:
-    people = gallery(builtin_weights)
-    sources = {"A": people.astronaut, "B": people.hanks}
-    target, (left, top) = head(number), head_corner(number)
-    keypoints = people.six[number].keypoints - np.array([left, top], np.float32)
-    for name, path in SOURCES.items():
+    people, frontal = gallery(builtin_weights), Frontal(load_topology(builtin_weights))
+    target, keypoints = head(number), people.six[number].keypoints - np.array(head_corner(number), np.float32)
+    sources = {ASTRONAUT: people.astronaut, HANKS: people.hanks}
+    for path, own in sources.items():
         result = decode(client.swap(path.read_bytes(), png(target))).bgr
         assert result.shape == target.shape
-        likeness = {key: identity_correlation(result, target, keypoints, who.picture, who.keypoints) for key, who in sources.items()}
-        other = likeness["B" if name == "A" else "A"]
-        assert likeness[name] > other + IDENTITY_MARGIN, likeness
+        (other,) = (who for who in sources.values() if who is not own)
+        likeness = frontal.likeness(finder(builtin_weights).nearest(result, keypoints), (own, other))
+        assert likeness[0] > likeness[1] + IDENTITY_MARGIN, likeness
 
 
 def changed(result: Pixels, target: Pixels) -> Pixels:
