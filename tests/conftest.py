@@ -12,6 +12,10 @@ from serve_app.engines import weights
 environment.prepare()  # before any test module imports Ray
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--tasks", type=int, default=300, help="tasks of the test with many writing processes")
+
+
 @pytest.fixture(scope="session")
 def builtin_weights() -> Path:
     """The folder of the built-in model files; made once, by `make test` or here."""
