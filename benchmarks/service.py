@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -34,6 +35,26 @@ class Service:
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
+
+    def logs(self) -> list[Path]:
+        """The service's own log and those of every process of its Ray cluster, while it runs."""
+        folders = Path(tempfile.gettempdir()).glob(f"faceswap-{self.process.pid}-*/session_2*/logs")
+        return [self.log, *(path for folder in folders for path in sorted(folder.rglob("*")) if path.is_file())]
+
+    def troubles(self, lines: int = 20) -> str:
+        """What to print when a test fails: the end of our log, and what Serve's controller and proxies warned of.
+
+        "Starting proxy" more than once is a proxy that died; "unhealthy" before it says that Ray killed it.
+        """
+        parts = [f"exit status {self.process.poll()}"]
+        for path in self.logs():
+            text = path.read_text(errors="replace").splitlines() if path.exists() else []
+            if path.parent.name == "serve":
+                text = [line for line in text if line.startswith(("WARNING", "ERROR")) or "Starting proxy" in line or "unhealthy" in line]
+            elif path != self.log:
+                text = [line for line in text if re.search("Fatal Python error|Check failed|SIGABRT|SIGSEGV", line)]
+            parts += [f"-- {path.name}", *(line[:300] for line in text[-lines:])] if text else []
+        return "\n".join(parts)
 
 
 def free_port() -> int:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
-from benchmarks.service import free_port
+from benchmarks.service import Service, free_port
 from serve_app.deployments import cluster
 from tests.service.client import Client
 
@@ -34,3 +34,13 @@ def client(ray_cluster: None, builtin_weights: Path, tmp_path_factory: pytest.Te
             deployment.num_replicas = 2
     with cluster.running(config):
         yield Client(cluster.base_url(config), SECRET)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A test that failed shows what the service of its own was complaining of."""
+    report = yield
+    service = getattr(item, "funcargs", {}).get("service")
+    if report.failed and isinstance(service, Service):
+        report.sections.append(("the service", service.troubles()))
+    return report

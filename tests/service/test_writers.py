@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import tempfile
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import aiohttp
 import pytest
 import yaml
 
-from benchmarks.service import Service, serving
+from benchmarks.service import serving
 from tests.pictures import ASTRONAUT, HANKS, data_url, jpeg, read
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -39,18 +38,10 @@ def test_many_writing_processes_never_lock_each_other_out(config: Path, request:
     tasks = request.config.getoption("--tasks")
     with serving("--config", str(config), environment={"FACESWAP_SECRET": ""}) as service:
         assert asyncio.run(ended(service.base, tasks)) == {"SUCCESS": tasks}
-        logs = logs_of(service)
+        logs = service.logs()
         for name, count in REPLICAS.items():
             assert len([path for path in logs if re.search(rf"replica_faceswap_{name}_\w+\.log$", path.name)]) == count
         assert [path.name for path in logs if "database is locked" in path.read_text(errors="replace")] == []
-
-
-def logs_of(service: Service) -> list[Path]:
-    """The service's own log and those of every process of its Ray cluster."""
-    folders = Path(tempfile.gettempdir()).glob(f"faceswap-{service.process.pid}-*/session_2*/logs")
-    found = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
-    assert found
-    return [service.log, *found]
 
 
 async def ended(base: str, tasks: int) -> Counter[str]:

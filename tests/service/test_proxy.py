@@ -1,0 +1,75 @@
+"""Ray's proxy under load and after its death."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import time
+from collections import Counter
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from ray.serve._private import constants
+
+from serve_app.deployments import environment
+from tests.service.client import Client
+
+CLIENTS = 200
+SECONDS = 25.0  # a proxy that may answer within 2 s only is killed after 15 to 20 s of it
+
+
+def test_ray_reads_what_we_set_for_its_proxy() -> None:
+    source = Path(constants.__file__).read_text()
+    for name in environment.DEFAULTS:
+        if name.startswith("RAY_SERVE_"):
+            assert f'"{name}"' in source, f"Ray does not know {name}"
+
+
+def proxies() -> list[int]:
+    """Process ids of the proxies in this session of processes."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if (folder / "cmdline").read_text().startswith("ray::ProxyActor") and os.getsid(int(folder.name)) == os.getsid(0):
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+async def asked(host: str, port: int, path: str) -> str:
+    """The status of one GET on a connection of its own, or what broke."""
+    try:
+        reader, writer = await asyncio.open_connection(host, port)
+        try:
+            writer.write(f"GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+            head = await reader.readuntil(b"\r\n\r\n")
+            length = re.search(rb"content-length: (\d+)", head.lower())
+            assert length, head
+            await reader.readexactly(int(length[1]))
+            return head.split()[1].decode()
+        finally:
+            writer.close()
+    except (OSError, asyncio.IncompleteReadError) as error:
+        return type(error).__name__
+
+
+@pytest.mark.asyncio
+async def test_a_saturated_proxy_is_not_taken_for_dead(client: Client) -> None:
+    address = urlsplit(client.base)
+    assert address.hostname
+    assert address.port
+    said: Counter[str] = Counter()
+    before = proxies()
+    end = time.monotonic() + SECONDS
+
+    async def ask(host: str, port: int) -> None:
+        while time.monotonic() < end:
+            said[await asked(host, port, "/mj/image/none.png")] += 1
+
+    await asyncio.gather(*(ask(address.hostname, address.port) for _ in range(CLIENTS)))
+    assert said.keys() == {"404"}, said
+    assert len(before) == 1
+    assert proxies() == before
