@@ -33,6 +33,7 @@ class Wanted:
     tasks: int
     rounds: int
     standins: Kind
+    swapper: Kind
 
 
 def run_latency(wanted: Wanted) -> tuple[dict[str, Any], str]:
@@ -56,7 +57,7 @@ def run_batching(wanted: Wanted) -> tuple[dict[str, Any], str]:
 def run_stages(wanted: Wanted) -> tuple[dict[str, Any], str]:
     from benchmarks import stages
 
-    result = stages.run(wanted.rounds, wanted.standins)
+    result = stages.run(wanted.rounds, wanted.standins, wanted.swapper)
     return result, stages.table(result)
 
 
@@ -76,8 +77,9 @@ def main(
     standins: Annotated[
         Kind, typer.Option(help="Model files of stages: 1/8 of the channels, or the real size, 746 MB and slow")
     ] = "narrow",
+    swapper: Annotated[Kind, typer.Option(help="Model file whose batches stages measures")] = "true_cost",
 ) -> None:
-    wanted, missed = Wanted(runs, swaps, tasks, rounds, standins), list[str]()
+    wanted, missed = Wanted(runs, swaps, tasks, rounds, standins, swapper), list[str]()
     RESULTS.mkdir(exist_ok=True)
     for chosen in [name] if name else BENCHMARKS:
         result, table = BENCHMARKS[chosen](wanted)

@@ -1,7 +1,7 @@
 """`python -m benchmarks.parity`, or `make parity`: the service against insightface's own classes, stage by stage.
 
 The real model files may not be passed on, so both sides run on stand-ins: 1/8 of the channels for many cases, the real
-layers and sizes for a few. Prints a table and exits with 1 when a difference is larger than allowed.
+layers and sizes for a few. `fast` is compared with them too. Prints a table and exits with 1 when a difference is larger than allowed.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from tests.parity.stages import Table, lines, tabulate
 from tests.standins import Kind, build
 
 
-def run(kind: Kind, files: Path, first: int, cases: int, *, table: Table | None = None, buckets: tuple[int, ...] = (1,)) -> Table:
+def run(kind: Kind, files: Path, first: int, cases: int, *, table: Table | None = None) -> Table:
     """Cases first .. first + cases on stand-ins of this kind, kept in `files`. The real sizes get smaller pictures and fewer faces."""
     built = build(files / kind, kind)
     largest, most = (900, 2) if kind == "true_cost" else (LARGE, 4)
     pictures = (case(seed, largest=largest) for seed in range(first, first + cases))
-    return tabulate(Reference(built), ours.load(built, buckets=buckets), pictures, most=most, table=table)
+    return tabulate(Reference(built), ours.load(built), ours.load(built, precision="fast"), pictures, most=most, table=table)
 
 
 def main(

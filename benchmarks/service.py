@@ -65,16 +65,19 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def serving(*arguments: str, environment: Mapping[str, str] | None = None) -> Iterator[Service]:
-    """`faceswap serve` on a free port with a data folder of its own, from ready until the block ends."""
-    port = free_port()
+def serving(
+    *arguments: str, environment: Mapping[str, str] | None = None, data: Path | None = None, port: int | None = None
+) -> Iterator[Service]:
+    """`faceswap serve`, from ready until the block ends. Without `data` and `port`: in a folder of its own, on a free port."""
+    port = port or free_port()
     command = [str(Path(sys.executable).parent / "faceswap"), "serve", "--port", str(port), *arguments]
-    with tempfile.TemporaryDirectory(prefix="faceswap-data-") as data:
-        log = Path(data) / "out.log"
+    with tempfile.TemporaryDirectory(prefix="faceswap-data-") as own:
+        data = data or Path(own)
+        log = data / "out.log"
         started = time.monotonic()
         with log.open("w") as out:
             process = subprocess.Popen(
-                [*command, "--data", data],
+                [*command, "--data", str(data)],
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 text=True,

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import cv2
 import pytest
 
-from benchmarks import stages
+from benchmarks import stages, swaps
 from benchmarks.stages import compared, table
 
 CODECS = {"decode JPEG", "encode JPEG", "encode JPEG 4:4:4", "decode PNG", "encode PNG"}
@@ -27,7 +28,11 @@ def test_every_stage_is_compared_with_the_library() -> None:
     for mesh in result["builtin"]:
         assert mesh["measured_px"] == pytest.approx(mesh["mesh_px"], rel=0.1)
         assert 0 < mesh["best_ms"] <= mesh["slowest_best_ms"]
+    batches = result["batches"]
+    assert list(batches["ms"]) == ["exact", *(f"fast {count}" for count in swaps.BUCKETS)]
+    assert batches["ratio"] == pytest.approx(batches["ms"]["exact"] / min(list(batches["ms"].values())[2:]))
     shown = table(result)
+    assert f"The processor has {'' if swaps.has_amx() else 'no '}AMX" in shown
     assert all(f"| {name} |" in shown for name in (*rows, 110, 335))
 
 
@@ -35,6 +40,20 @@ def test_the_ratio_is_the_librarys_median_over_ours() -> None:
     library, ours = iter((9.0, 0.2, 0.5, 0.4)), iter((9.0, 0.1, 0.1, 7.0))  # the first of each is not counted
     row = compared({"library": lambda: next(library), "exact": lambda: next(ours)}, 3)
     assert row == pytest.approx({"library_ms": 400, "exact_ms": 100, "exact_ratio": 4})
+
+
+def test_batches_must_pay_where_the_processor_has_amx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(swaps, "RATIO", 1e9)
+    assert swaps.run(tmp_path, "functional", 1, amx=False)["missed"] == []
+    (miss,) = swaps.run(tmp_path, "functional", 1, amx=True)["missed"]
+    assert miss.startswith("inswapper_128 in batches is ")
+
+
+@pytest.mark.parametrize(("flags", "expected"), [("avx512_bf16 amx_bf16 amx_tile", True), ("avx512_bf16", False), ("xamx_bf16", False)])
+def test_amx_is_read_from_the_processors_flags(tmp_path: Path, flags: str, expected: bool) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\n")
+    assert swaps.has_amx(tmp_path / "cpuinfo") is expected
+    assert not swaps.has_amx(tmp_path / "nothing")
 
 
 def test_what_must_hold_and_does_not_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

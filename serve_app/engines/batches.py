@@ -10,7 +10,7 @@ from typing import TypeAlias
 import numpy as np
 
 from serve_app.engines.choice import difference
-from serve_app.engines.session import Array, OpenVinoSession, Session
+from serve_app.engines.session import CPU, Array, PerBatch, Session, first_line
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +20,7 @@ Inputs: TypeAlias = Mapping[str, Array]
 Split: TypeAlias = Callable[[Sequence[Array], int], list[list[Array]]]
 
 # Largest difference (as choice.difference has it) between an item alone and in company. Measured: none at all, f32 and bf16.
+# ONNX Runtime on a CPU is held to that, since its results are to be the library's.
 AGREE = {"f32": 1e-3, "tf32": 1e-2, "bf16": 2e-2}
 # A larger batch must be this much faster an item to be worth its memory and the waiting; less is noise on a busy machine.
 GAIN = 1.25
@@ -34,6 +35,10 @@ def check_buckets(buckets: Sequence[int]) -> None:
 
 def by_first_axis(outputs: Sequence[Array], count: int) -> list[list[Array]]:
     return [[output[i] for output in outputs] for i in range(count)]
+
+
+def finite(outputs: Sequence[Array]) -> bool:
+    return all(np.isfinite(output).all() for output in outputs)
 
 
 def run_items(session: Session, items: Sequence[Inputs], buckets: Sequence[int], split: Split = by_first_axis) -> list[list[Array]]:
@@ -56,18 +61,21 @@ def usable_buckets(session: Session, probes: Sequence[Inputs], buckets: Sequence
 
     probes: a few items that differ. A graph whose batch was fixed by its exporter may run in batches and mix them up.
     """
+    most = 0.0 if session.info.get("provider") == CPU else AGREE[session.info["precision"]]
     alone = [run_items(session, [probe], buckets, split)[0] for probe in probes] if buckets[-1] > 1 else []
     for bucket in buckets:
         if bucket == 1:
             continue
         batch = [i % len(probes) for i in range(bucket)]
         try:
+            if isinstance(session, PerBatch):
+                session.compile(bucket)
             together = run_items(session, [probes[i] for i in batch], (bucket,), split)
             worst = max(difference(outputs, alone[i]) for i, outputs in zip(batch, together, strict=True))
         except Exception as error:  # what a runtime raises for a shape that the graph cannot take has no common type
-            logger.warning("a batch of %d does not run (%s): one at a time instead", bucket, str(error).strip().splitlines()[0])
+            logger.warning("a batch of %d does not run (%s): one at a time instead", bucket, first_line(error))
             return (1,)
-        if not worst <= AGREE[session.info["precision"]]:
+        if not worst <= most:
             logger.warning("a batch of %d differs from single runs by %.2g: one at a time instead", bucket, worst)
             return (1,)
     return tuple(buckets)
@@ -78,6 +86,8 @@ def settle(
 ) -> tuple[int, ...]:
     """`usable_buckets`, and on a CPU (`measure`) of those the worthwhile; the others' memory is given back.
 
+    session: open for single items; it is made to take the other sizes here.
+
     What was measured goes into the session's info.
     """
     kept = usable_buckets(session, probes, buckets, split)
@@ -85,7 +95,7 @@ def settle(
         seconds = _seconds(session, probes, kept, split)
         kept = worthwhile(seconds)
         session.info["buckets measured"] = ", ".join(f"{n}: {s * 1e3 / n:.1f} ms an item" for n, s in seconds.items())
-    if isinstance(session, OpenVinoSession):
+    if isinstance(session, PerBatch):
         for bucket in set(buckets) - set(kept):
             session.forget(bucket)
     session.info["buckets"] = ", ".join(map(str, kept))

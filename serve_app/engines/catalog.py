@@ -1,25 +1,28 @@
-"""The InsightFace family's files: which ones there are, what to look for in a folder, and whether what lies there is it.
+"""The InsightFace family's files in a folder: which are there, whether they are what they should be, what can run them.
 
 The weights are for non-commercial research only and are not ours to hand out: an operator puts them into a folder. Files are
-judged by their signature, before anything is loaded; size and hash only tell which published file it is, since good copies
-with other hashes are about.
+judged by their signature, before anything is loaded; size and hash only tell which published file it is (manifest.toml), since
+good copies with other hashes are about.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import logging
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
 
 from serve_app.engines.arcface import is_recogniser
+from serve_app.engines.choice import runtimes_here
 from serve_app.engines.inswapper import is_hyperswap, is_inswapper
+from serve_app.engines.manifest import MANIFEST, NAMES, Published, Role
 from serve_app.engines.onnxfile import OnnxFileError, Signature, read_signature
 from serve_app.engines.scrfd import is_detector
 
-Role: TypeAlias = Literal["detector", "recogniser", "swapper", "hyperswap"]
-ROLES: tuple[Role, ...] = ("detector", "recogniser", "swapper")
+logger = logging.getLogger(__name__)
+
 TESTS: dict[Role, Callable[[Signature], bool]] = {
     "detector": is_detector,
     "recogniser": is_recogniser,
@@ -32,47 +35,18 @@ ARTICLES: dict[Role, str] = {
     "swapper": "an inswapper",
     "hyperswap": "a hyperswap, which must be named in the settings",
 }
-LICENCE = "non-commercial research only"
-CONTACTS: dict[Role, str] = {  # whom to ask for a commercial licence
-    "detector": "recognition-oss-pack@insightface.ai",
-    "recogniser": "recognition-oss-pack@insightface.ai",
-    "swapper": "contact@insightface.ai",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Published:
-    """A file as its authors or others have handed it out. size: bytes, 0 where not known. fits: whether this family uses it."""
-
-    name: str
-    role: Role
-    size: int
-    sha256: str
-    fits: bool = True
-
-
-PUBLISHED: tuple[Published, ...] = (
-    Published("det_10g.onnx", "detector", 16_923_827, "5838f7fe053675b1c7a08b633df49e7af5495cee0493c7dcf6697200b85b5b91"),
-    Published("w600k_r50.onnx", "recogniser", 174_383_860, "4c06341c33c2ca1f86781dab0e829f88ad5b64be9fba56e56bc9ebdefc619e43"),
-    Published("inswapper_128.onnx", "swapper", 554_253_681, "e4a3f08c753cb72d04e10aa0f7dbe3deebbf39567d4ead6dce08e98aa49e16af"),
-    # An older copy that others have handed on.
-    Published("inswapper_128.onnx", "swapper", 0, "a290273ed497312095dac48cdef20feec9d5208298223dd01288ab202b54bea7"),
-    Published("inswapper_128_fp16.onnx", "swapper", 277_680_638, "6d51a9278a1f650cffefc18ba53f38bf2769bf4bbff89267822cf72945f8a38b"),
-    Published("inswapper_128_fp16.onnx", "swapper", 277_680_829, "98fae14454ae714f31b4fe43a8907661c6b496ccbc5cb62c7219d8196d92bf21"),
-    # Another space than the one inswapper_128 was trained with: it would swap in a stranger.
-    Published("glintr100.onnx", "recogniser", 0, "4ab1d6435d639628a6f3e5008dd4f929edf4c4124b1a7169e1048f9fef534cdf", fits=False),
-)
-NAMES: dict[Role, str] = {"detector": "det_10g.onnx", "recogniser": "w600k_r50.onnx", "swapper": "inswapper_128.onnx"}
 FAMILY = "insightface"
+WIDTH = 120
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
     """One file of a folder, or one that is missing from it.
 
-    size_ok: whether the size is that of a published file of this name; None where none is known, or no file there.
-    known: whether the sha256 is a published one; None when it was not computed. batchable: whether its signature lets
-    several items run at a time; the engines test it when they load. problem: why it cannot be used; warning: what to know.
+    size_ok: whether a published file of its role or name has that size; None without such a file, or where none is known.
+    known: whether the sha256 is a published one; None when it was not computed. runtime: what may run it here. batchable:
+    whether its signature lets several items run at a time; the engines test it when they load. problem: why it cannot be used;
+    warning: what to know.
     """
 
     name: str
@@ -84,6 +58,7 @@ class Row:
     role: Role | None = None
     family: str = ""
     signature: str = ""
+    runtime: str = ""
     batchable: bool | None = None
     licence: str = ""
     problem: str = ""
@@ -92,13 +67,13 @@ class Row:
 
 def check(folder: Path, *, hashes: bool = True) -> list[Row]:
     """Every ONNX file in `folder`, and every one that the family needs and that is not there. hashes: read them all, 0.75 GB."""
-    rows = [_row(path, hashes=hashes) for path in _files(folder)]
-    missing = [role for role in ROLES if not any(row.role == role for row in rows)]
+    runtime = runtimes_here() if hashes else ""
+    rows = [_row(path, runtime, hashes=hashes) for path in _files(folder)]
     named = {row.name for row in rows}
     rows += [
-        Row(NAMES[role], present=False, role=role, family=FAMILY, problem=f"{NAMES[role]} ({ARTICLES[role]}) is missing from {folder}")
-        for role in missing
-        if NAMES[role] not in named
+        Row(name, present=False, role=role, family=FAMILY, problem=f"{name} ({ARTICLES[role]}) is missing from {folder}")
+        for role, name in NAMES.items()
+        if name not in named and not any(row.role == role and row.name not in NAMES.values() for row in rows)
     ]
     return rows
 
@@ -112,16 +87,18 @@ def require_insightface(folder: Path) -> dict[Role, Path]:
     rows = check(folder, hashes=False)
     found: dict[Role, Path] = {}
     problems = [row.problem for row in rows if row.problem and (row.name in NAMES.values() or not row.present)]
-    for role in ROLES:
+    for role, name in NAMES.items():
         fitting = [row for row in rows if row.present and row.role == role and not row.problem]
-        preferred = [row for row in fitting if row.name == NAMES[role]] or fitting
+        preferred = [row for row in fitting if row.name == name] or fitting
         if len(preferred) == 1:
             found[role] = folder / preferred[0].name
+            if role == "recogniser" and preferred[0].warning:  # nothing else would show it but the wrong person's face
+                logger.warning("%s", preferred[0].warning)
         elif preferred:
             names = " and ".join(row.name for row in preferred)
-            problems.append(f"{names} could each be {ARTICLES[role]}: keep one, or name it {NAMES[role]}")
-        elif not any(NAMES[role] in problem for problem in problems):
-            problems += [row.problem for row in rows if row.role == role and row.problem] or [f"{NAMES[role]} is missing from {folder}"]
+            problems.append(f"{names} could each be {ARTICLES[role]}: keep one, or name it {name}")
+        elif not any(name in problem for problem in problems):
+            problems += [row.problem for row in rows if row.role == role and row.problem] or [f"{name} is missing from {folder}"]
     if problems:
         raise RuntimeError("the InsightFace models cannot be used:\n" + "\n".join(f"- {problem}" for problem in dict.fromkeys(problems)))
     return found
@@ -132,37 +109,49 @@ def role_of(signature: Signature) -> Role | None:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """For people: one line a file, then what is wrong or worth knowing."""
-    head = ("file", "present", "size", "sha256", "role", "batchable", "licence")
-    lines: list[tuple[str, ...]] = [head]
-    for row in rows:
-        size = f"{row.size:,}" + {True: "", False: " (unexpected)", None: ""}[row.size_ok] if row.present else ""
-        known = {True: "known", False: "not known", None: "-"}[row.known]
-        batchable = {True: "yes", False: "no", None: "-"}[row.batchable]
-        lines.append((row.name, "yes" if row.present else "no", size, known, row.role or "-", batchable, row.licence or "-"))
-    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
-    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines]
-    text += [f"problem: {row.problem}" for row in rows if row.problem]
-    text += [f"warning: {row.warning}" for row in rows if row.warning]
-    return "\n".join(text)
+    """For people: a block for each file, one property a line."""
+    return "\n\n".join("\n".join([row.name, *_lines(row)]) for row in rows)
+
+
+def _lines(row: Row) -> list[str]:
+    if not row.present:
+        cells = {"present": "no", "role": row.role or "", "family": row.family, "problem": row.problem}
+    else:
+        known = {True: f"known ({row.sha256})", False: f"UNKNOWN ({row.sha256})", None: ""}[row.known]
+        cells = {
+            "present": "yes",
+            "size": f"{row.size:,} bytes" + {True: ", as published", False: ", no published file has that", None: ""}[row.size_ok],
+            "sha256": known,
+            "signature": row.signature,
+            "role": row.role or ("none that is known" if row.signature else ""),
+            "family": row.family,
+            "runtime": row.runtime,
+            "batchable": {True: "yes, tested at start", False: "no", None: ""}[row.batchable],
+            "licence": row.licence,
+            "problem": row.problem,
+            "warning": row.warning,
+        }
+    wrapped = ((label, textwrap.wrap(text, WIDTH, break_on_hyphens=False)) for label, text in cells.items())
+    return [f"  {label if i == 0 else '':<10} {line}" for label, lines in wrapped for i, line in enumerate(lines)]
 
 
 def _files(folder: Path) -> Iterable[Path]:
     return sorted(path for path in folder.glob("*.onnx") if path.is_file()) if folder.is_dir() else ()
 
 
-def _row(path: Path, *, hashes: bool) -> Row:
+def _row(path: Path, runtime: str, *, hashes: bool) -> Row:
     size = path.stat().st_size
-    sizes = [each.size for each in PUBLISHED if each.name == path.name and each.size]
-    size_ok = size in sizes if sizes else None
     try:
         signature = read_signature(path)
     except OnnxFileError as error:
+        sizes = _sizes(path.name, None)
         expected = f"; {path.name} as published has {' or '.join(f'{n:,}' for n in sizes)} bytes" if sizes else ""
-        return Row(path.name, present=True, size=size, size_ok=size_ok, problem=f"{error}{expected}")
+        return Row(path.name, present=True, size=size, size_ok=size in sizes if sizes else None, problem=f"{error}{expected}")
     role = role_of(signature)
+    sizes = _sizes(path.name, role)
+    size_ok = size in sizes if sizes else None
     digest = _sha256(path) if hashes else ""
-    twin = next((each for each in PUBLISHED if each.sha256 == digest), None)
+    twin = MANIFEST.with_hash(digest)
     return Row(
         path.name,
         present=True,
@@ -171,22 +160,20 @@ def _row(path: Path, *, hashes: bool) -> Row:
         sha256=digest,
         known=twin is not None if hashes else None,
         role=role,
-        family=_family(role),
+        family=FAMILY if role in NAMES else role or "",
         signature=str(signature),
+        runtime=runtime if role else "",
         batchable=None if role is None else True,
-        licence=_licence(path.name, twin),
+        licence=MANIFEST.licence if twin or any(each.name == path.name for each in MANIFEST.files) else "",
         problem=_problem(path.name, role, signature, twin),
-        warning=_warning(path.name, digest, size_ok, twin) if role is not None else "",
+        warning=_warning(path.name, role, digest, size_ok, twin) if role is not None else "",
     )
 
 
-def _family(role: Role | None) -> str:
-    return FAMILY if role in ROLES else role or ""
-
-
-def _licence(name: str, twin: Published | None) -> str:
-    each = twin or next((each for each in PUBLISHED if each.name == name), None)
-    return LICENCE if each else ""
+def _sizes(name: str, role: Role | None) -> list[int]:
+    """Of the published files of that name, or, where it is none of theirs, of that role."""
+    alike = [each for each in MANIFEST.files if each.name == name] or [each for each in MANIFEST.files if each.role == role and each.fits]
+    return [each.size for each in alike if each.size]
 
 
 def _problem(name: str, role: Role | None, signature: Signature, twin: Published | None) -> str:
@@ -194,25 +181,23 @@ def _problem(name: str, role: Role | None, signature: Signature, twin: Published
     if wanted is not None and role != wanted:
         what = ARTICLES[role] if role else f"something else, {signature}"
         return f"{name} should be {ARTICLES[wanted]}, and by its signature is {what}"
-    if (twin is not None and not twin.fits) or name in _UNFIT:
-        return f"{name} is a recogniser whose embeddings mean nothing to inswapper_128: use w600k_r50.onnx"
+    if (twin is not None and not twin.fits) or any(each.name == name and not each.fits for each in MANIFEST.files):
+        return f"{name} is a recogniser whose embeddings mean nothing to inswapper_128: use {NAMES['recogniser']}"
     return ""
 
 
-def _warning(name: str, digest: str, size_ok: bool | None, twin: Published | None) -> str:
+def _warning(name: str, role: Role, digest: str, size_ok: bool | None, twin: Published | None) -> str:
     if twin is not None:
         return f"{name} is the file published as {twin.name}" if twin.name != name else ""
-    published: Mapping[str, str] = {each.sha256: each.name for each in PUBLISHED if each.name == name}
+    stranger = "; another recogniser than w600k_r50 makes the swapper swap in a stranger" if role == "recogniser" else ""
+    published = [f"{each.name} {each.sha256}" for each in MANIFEST.files if each.role == role and each.fits]
     if digest and published:
-        return f"{name} has a sha256 that is not known ({digest}); known: {', '.join(published)}"
+        return f"{name} has a sha256 that is not known; known: {', '.join(published)}{stranger}"
     if size_ok is False:
-        return f"{name} is not as large as any published file of this name"
+        return f"{name} is not as large as any published {role}{stranger}"
     return ""
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-_UNFIT = {each.name for each in PUBLISHED if not each.fits}

@@ -10,13 +10,14 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
 
-from serve_app.engines.cuda import CUDA, CudaSession
-from serve_app.engines.session import CPU, Array, OnnxRuntimeSession, OpenVinoSession, Session, Shapes
+from serve_app.engines.cuda import CUDA, CudaSession, require_cuda
+from serve_app.engines.session import CPU, Array, FixedSession, OnnxRuntimeSession, OpenVinoSession, Session, Shapes, first_line
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,8 @@ def open_session(
     buckets: Sequence[int] = (1,),
     allow_bf16: bool = False,
     provider: str = CPU,
-    model: Callable[[], bytes] | None = None,
+    model: Callable[[int | None], Path | bytes] | None = None,
+    fixed: bool = False,
     probe: Mapping[str, Array] | None = None,
     judge: Judge | None = None,
 ) -> Session:
@@ -59,13 +61,16 @@ def open_session(
 
     shapes: of one item, without the batch, by input name. threads: of one run. slots: runs at a time. buckets: batch
     sizes. allow_bf16: whether the results may lose precision. provider: of ONNX Runtime; on anything but the CPU there is
-    nothing to choose. model: makes what ONNX Runtime loads instead of the file, where the file does not take batches.
+    nothing to choose. model: what ONNX Runtime loads instead of the file, for batches of that size or (None) of any.
+    fixed: whether it has a session of its own for each batch size, see FixedSession.
     probe: a batch of buckets[0] to test and measure with; pictures (uint8) when not given. judge: of bf16 and of OpenVINO.
-    Raises RuntimeError when the provider cannot be used.
+    Raises RuntimeError when the provider cannot be used or the model cannot be loaded.
     """
+    model = model or (lambda batch: path)
     if provider == CUDA:
-        return CudaSession(model() if model else path, precision=precision, slots=slots)
-    exact = OnnxRuntimeSession(model() if model else path, threads=threads, provider=provider)
+        return CudaSession(model(None), precision=precision, slots=slots)
+    make = partial(OnnxRuntimeSession, threads=threads, provider=provider)
+    exact: Session = FixedSession(lambda bucket: make(model(bucket)), buckets) if fixed else make(model(None))
     if precision == "exact" or provider != CPU:
         return exact
     judge = judge or Judge(difference, TOLERANCE)
@@ -73,13 +78,19 @@ def open_session(
     expected = exact.run(probe)
     candidates: list[Session] = []
     for kind in _openvino_precisions(allow_bf16=allow_bf16):
-        session = OpenVinoSession(path, shapes, precision=kind, threads=threads, slots=slots, buckets=buckets[:1])
-        error = judge.error(session.run(probe), expected)
+        try:
+            session = OpenVinoSession(path, shapes, precision=kind, threads=threads, slots=slots, buckets=buckets[:1])
+            error = judge.error(session.run(probe), expected)
+        except Exception as failure:  # what OpenVINO cannot run, ONNX Runtime can
+            logger.warning("%s: OpenVINO %s cannot run it and is not used (%s)", path.name, kind, first_line(failure))
+            continue
         if error <= judge.most[kind]:
             session.info["self-test"] = f"{error:.2g} (at most {judge.most[kind]:.2g})"
             candidates.append(session)
             break
-        logger.warning("%s: OpenVINO %s differs from ONNX Runtime by %.2g and is not used", path.name, kind, error)
+        logger.warning(
+            "%s: OpenVINO %s differs from ONNX Runtime by %.2g, more than %.2g, and is not used", path.name, kind, error, judge.most[kind]
+        )
     candidates.append(exact)
     chosen, report = fastest(candidates, probe)
     chosen.info["measured"] = report
@@ -131,6 +142,17 @@ def probe_picture(shapes: Shapes) -> dict[str, Array]:
         coarse = rng.integers(0, 256, (n, -(-height // 32), -(-width // 32), channels), dtype=np.uint8)
         pictures[name] = coarse.repeat(32, 1).repeat(32, 2)[:, :height, :width]
     return pictures
+
+
+def runtimes_here() -> str:
+    """For people: what may run a model of the insightface family on this machine. Nothing is loaded but CUDA's libraries."""
+    openvino = " or ".join(_openvino_precisions(allow_bf16=True))
+    try:
+        require_cuda()
+        cuda = "ONNX Runtime CUDA"
+    except RuntimeError as error:
+        cuda = f"not here, {str(error).removeprefix('provider cuda: ')}"
+    return f"cpu: OpenVINO {openvino}, or ONNX Runtime f32, measured at start (precision exact: ONNX Runtime f32); cuda: {cuda}"
 
 
 def _openvino_precisions(*, allow_bf16: bool) -> list[Literal["bf16", "f32"]]:

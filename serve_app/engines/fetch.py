@@ -2,8 +2,8 @@
 
 Only a command calls this, never a request. Where the URLs are from: insightface 2.1's utils/storage.py names the release
 `model-zoo` and makes every URL of it, packs as NAME.zip; its gui/core/model_downloads.py lists inswapper_128.onnx among the
-same release's files. The hash of buffalo_l.zip is the one that InsightFace's own server pins (models/packages.py), the others
-are the catalog's. The library itself checks none.
+same release's files. The hashes are the manifest's; that of buffalo_l.zip is the one that InsightFace's own server pins
+(models/packages.py). The library itself checks none.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
-from serve_app.engines.catalog import CONTACTS, LICENCE, NAMES, PUBLISHED, Role
 from serve_app.engines.download import FetchError, File, Progress, discard, download, sha256_of
+from serve_app.engines.manifest import MANIFEST, NAMES
 
 BASE_URL = "https://github.com/deepinsight/insightface/releases/download/model-zoo"
 
@@ -46,24 +46,20 @@ class Outcome:
     state: Literal["fetched", "present", "kept"]
 
 
-def _published(role: Role) -> File:
-    each = next(each for each in PUBLISHED if each.name == NAMES[role])
-    return File(each.name, each.sha256, each.size)
+def _sources() -> tuple[Source, ...]:
+    """The usual files, those that come in a pack with it."""
+    files = {each.name: File(each.name, each.sha256, each.size) for each in MANIFEST.usual.values()}
+    packs = [Source(File(pack.name, pack.sha256), tuple(files.pop(name) for name in pack.files)) for pack in MANIFEST.packs]
+    return (*packs, *map(Source, files.values()))
 
 
-SOURCES: tuple[Source, ...] = (
-    Source(
-        File("buffalo_l.zip", "80ffe37d8a5940d59a7384c201a2a38d4741f2f3c51eef46ebb28218a7b0ca2f"),
-        members=(_published("detector"), _published("recogniser")),
-    ),
-    Source(_published("swapper")),
-)
+SOURCES = _sources()
 
 
 def licence() -> str:
     """What has to be accepted before anything is fetched, and whom to ask for more."""
-    lines = [f"  {name}: {CONTACTS[role]}" for role, name in NAMES.items()]
-    return "\n".join([f"InsightFace's model files are for {LICENCE}. For a commercial licence ask:", *lines])
+    lines = [f"  {name}: {MANIFEST.contacts[role]}" for role, name in NAMES.items()]
+    return "\n".join([f"InsightFace's model files are for {MANIFEST.licence}. For a commercial licence ask:", *lines])
 
 
 def fetch(
@@ -108,7 +104,7 @@ def _refuse_odd(base_url: str) -> None:
 
 
 def _judge(folder: Path, file: File) -> Outcome:
-    known = {file.sha256} | {each.sha256 for each in PUBLISHED if each.name == file.name and each.fits}
+    known = {file.sha256} | {each.sha256 for each in MANIFEST.files if each.name == file.name and each.fits}
     path = folder / file.name
     return Outcome(file.name, "present" if path.is_file() and sha256_of(path) in known else "kept")
 

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias, Unpack
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from serve_app.engines.batches import Inputs, check_buckets, run_items, settle
-from serve_app.engines.choice import Judge, Precision, open_session, probe_picture
-from serve_app.engines.onnxfile import Signature, Tensor, Weight, read_signature, read_weight, reshaped
+from serve_app.engines.batches import Inputs, finite
+from serve_app.engines.choice import Judge, probe_picture
+from serve_app.engines.net import Net, Runs
+from serve_app.engines.onnxfile import Signature, Tensor, Weight, read_signature, read_weight
 from serve_app.engines.pictures import check_picture
-from serve_app.engines.session import CPU, Array
+from serve_app.engines.session import Array
 from serve_app.vision.face import FaceError, Floats, Patch, Pixels, SwapItem
 
 Kind: TypeAlias = Literal["inswapper", "hyperswap"]
@@ -49,59 +49,29 @@ class InSwapperEngine:
     own for hyperswap.
 
     kind: `inswapper` (inswapper_128, ReSwapper; float32 or float16) or, only when named, `hyperswap`: nothing in its file
-    tells how its pixels are to be scaled. threads: of one run; slots: runs at a time. buckets: batch sizes to try, ascending
-    from 1; those that do not give each crop what it gets alone are dropped, and on a CPU (`measure`) those that are not faster.
-    On two cores with AVX-512 BF16 and true-cost weights, seconds a crop in batches of 1, 2 and 4: ONNX Runtime 1.1, 1.1, 1.5;
-    OpenVINO bf16 0.56, 0.55, 0.52: nothing to gain, hence the default; every crop had the same bits in any company. Ask for
-    (1, 2, 4) where the processor has AMX. A poisoned item fails alone: what is not finite in company is run again by itself.
-    Raises RuntimeError when the file is no such model.
+    tells how its pixels are to be scaled. runs: see `Runs`; batches pay where the processor has AMX (docs/models.md). A
+    poisoned item fails alone. Raises RuntimeError when the file is no such model or cannot be run.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        *,
-        kind: Kind = "inswapper",
-        precision: Precision = "fast",
-        threads: int = 2,
-        slots: int = 1,
-        buckets: tuple[int, ...] = (1,),
-        measure: bool = True,
-        provider: str = CPU,
-    ) -> None:
-        check_buckets(buckets)
+    def __init__(self, path: Path, *, kind: Kind = "inswapper", **runs: Unpack[Runs]) -> None:
         signature = check_signature(path, kind)
         self.kind = kind
         self.side = SIDES[kind]
-        self.slots = slots
         self._ports = find_ports(signature)
         self._emap = read_weight(path, find_emap(signature)) if kind == "inswapper" else None
-        target, source = self._ports.target.name, self._ports.source.name
-        self._probes = self._make_probes()
-        self._session = open_session(
-            path,
-            {target: (3, self.side, self.side), source: (EMBEDDING,)},
-            precision=precision,
-            threads=threads,
-            slots=slots,
-            buckets=buckets,
-            allow_bf16=True,
-            provider=provider,
-            model=partial(reshaped, path) if buckets[-1] > 1 else None,
-            probe={name: value[None] for name, value in self._probes[0].items()},
-            judge=JUDGE,
-        )
-        self.buckets: tuple[int, ...] = settle(self._session, self._probes, buckets, measure=measure and provider == CPU)
+        self._net = Net(path, self._probes(), JUDGE, **runs)
+        self.buckets, self.slots = self._net.buckets, self._net.slots
 
     def warm_up(self) -> None:
-        for bucket in self.buckets:
-            for outputs in run_items(self._session, self._probes[:1] * bucket, self.buckets):
-                picture = outputs[self._ports.picture]
-                if picture.shape != (3, self.side, self.side) or not np.isfinite(picture).all():
-                    raise RuntimeError("the face swapper does not work on this machine: its answer is not a picture")
+        self._net.warm_up(self._check)
+
+    def _check(self, outputs: Sequence[Array]) -> None:
+        picture = outputs[self._ports.picture]
+        if picture.shape != (3, self.side, self.side) or not finite(outputs):
+            raise ValueError("its answer is not a picture")
 
     def info(self) -> dict[str, str]:
-        return {"model": self.kind, "side": str(self.side), "slots": str(self.slots), **self._session.info}
+        return {"model": self.kind, "side": str(self.side), **self._net.info}
 
     def pre(self, item: SwapItem) -> Inputs:
         """Raises FaceError for an embedding that is none, ValueError when the crop has another shape."""
@@ -116,16 +86,11 @@ class InSwapperEngine:
         return self._inputs(item.target.pixels, self.latent(item.source.features))
 
     def run(self, batch: Sequence[Inputs]) -> list[list[Array]]:
-        results = run_items(self._session, batch, self.buckets)
-        if len(batch) > 1:
-            for i, outputs in enumerate(results):
-                if not _finite(outputs):
-                    (results[i],) = run_items(self._session, [batch[i]], self.buckets)
-        return results
+        return self._net.run(batch)
 
     def post(self, item: SwapItem, raw: Sequence[Array]) -> Patch:
         """Raises FaceError when the model's output is not finite."""
-        if not _finite(raw):
+        if not finite(raw):
             raise FaceError(UNUSABLE)
         rgb = np.asarray(raw[self._ports.picture], np.float32)
         if self.kind == "hyperswap":
@@ -153,7 +118,7 @@ class InSwapperEngine:
         target, source = self._ports.target, self._ports.source
         return {target.name: np.asarray(blob[0], np.dtype(target.dtype)), source.name: np.asarray(latent, np.dtype(source.dtype))}
 
-    def _make_probes(self) -> list[Inputs]:
+    def _probes(self) -> list[Inputs]:
         pictures = probe_picture({"": (2, self.side, self.side, 3)})[""]
         embeddings = np.random.default_rng(0).standard_normal((2, EMBEDDING)).astype(np.float32)
         return [self._inputs(picture, self.latent(embedding)) for picture, embedding in zip(pictures, embeddings, strict=True)]
@@ -202,15 +167,11 @@ def _unread(signature: Signature) -> Weight | None:
 
 
 def _takes(signature: Signature, side: int) -> bool:
-    return sorted(_shapes(signature.inputs), key=len) == [(EMBEDDING,), (3, side, side)]
+    return signature.floats and sorted(_shapes(signature.inputs), key=len) == [(EMBEDDING,), (3, side, side)]
 
 
 def _shapes(tensors: Sequence[Tensor]) -> list[tuple[Any, ...]]:
     return [tensor.shape[1:] for tensor in tensors]
-
-
-def _finite(outputs: Sequence[Array]) -> bool:
-    return all(np.isfinite(output).all() for output in outputs)
 
 
 def _levels(values: Floats) -> Pixels:

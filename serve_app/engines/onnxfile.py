@@ -23,8 +23,8 @@ Dim: TypeAlias = int | None  # None: any size
 
 # Field numbers of onnx.proto: ModelProto's; GraphProto's; TensorProto's.
 _GRAPH, _OPSETS = 7, 8
-_NODE, _INITIALIZER, _INPUT, _OUTPUT = 1, 5, 11, 12
-_DIMS, _NAME = 1, 8
+_NODE, _INITIALIZER, _INPUT, _OUTPUT, _INNER = 1, 5, 11, 12, 13
+_DIMS, _NAME, _LOCATION = 1, 8, 14
 _BYTES = 2  # the kind of a field that says its length
 
 
@@ -67,9 +67,14 @@ class Signature:
     def __str__(self) -> str:
         return f"({', '.join(map(str, self.inputs))}) -> ({', '.join(map(str, self.outputs))})"
 
+    @property
+    def floats(self) -> bool:
+        """Whether all that goes in and comes out is of a kind that the engines give and take."""
+        return all(tensor.dtype in ("float32", "float16") for tensor in (*self.inputs, *self.outputs))
+
 
 def read_signature(path: Path) -> Signature:
-    """Raises OnnxFileError when the file is missing, cut short, a web page, or otherwise no ONNX model."""
+    """Raises OnnxFileError when the file is missing, cut short, a web page, otherwise no ONNX model, or not all of one."""
     with _opened(path) as data:
         return _signature(data, path)
 
@@ -86,7 +91,7 @@ def reshaped(path: Path, *, batch: int | None = None, side: int | None = None) -
     rest it is the same.
 
     Exporters write the batch of their example into the file, and ONNX Runtime then refuses any other. Whether the graph
-    itself can take several items is for the caller to test.
+    itself can take several items is for the caller to test. What they noted of shapes between nodes is left out.
     """
     with _opened(path) as data:
         _signature(data, path)
@@ -96,6 +101,8 @@ def reshaped(path: Path, *, batch: int | None = None, side: int | None = None) -
         for number, begin, left, right in _fields(data, start, end):
             if number in (_INPUT, _OUTPUT):
                 edited.append(_reshaped(number, data[left:right], batch, side))
+            elif number == _INNER:
+                continue
             elif kept and kept[-1].stop == begin:
                 kept[-1] = slice(kept[-1].start, right)
             else:
@@ -167,6 +174,8 @@ def _looks_like(head: bytes) -> str | None:
 def _signature(data: Bytes, path: Path) -> Signature:
     try:
         return _read(data)
+    except _Elsewhere:
+        raise OnnxFileError(f"{path.name} keeps weights in another file, which is not supported: save it as one file") from None
     except (DecodeError, _CutShort, IndexError, ValueError) as error:
         what = "is cut short or damaged" if isinstance(error, _CutShort | IndexError) else "is not an ONNX model"
         raise OnnxFileError(f"{path.name} {what} ({len(data):,} bytes): fetch it again") from None
@@ -214,10 +223,16 @@ def _header(data: Bytes, left: int, right: int) -> tuple[str, tuple[int, ...]]:
             while position < end:  # one number, or all of them packed
                 value, position = _read_varint(data, position, end)
                 dims.append(value)
+        elif number == _LOCATION and _read_varint(data, start, end)[0]:
+            raise _Elsewhere
     return name, tuple(dims)
 
 
 class _CutShort(Exception):
+    pass
+
+
+class _Elsewhere(Exception):
     pass
 
 

@@ -6,15 +6,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Unpack
 
 import cv2
 import numpy as np
 
-from serve_app.engines.batches import by_first_axis, check_buckets, run_items, settle
-from serve_app.engines.choice import Judge, Precision, difference, open_session, probe_picture
-from serve_app.engines.onnxfile import Signature, read_signature, reshaped
+from serve_app.engines.batches import by_first_axis
+from serve_app.engines.choice import Judge, difference, probe_picture
+from serve_app.engines.net import Net, Runs
+from serve_app.engines.onnxfile import Signature, read_signature
 from serve_app.engines.pictures import check_picture
-from serve_app.engines.session import CPU, Array
+from serve_app.engines.session import Array
 from serve_app.vision.face import Faces, Floats, Frame, Pixels
 from serve_app.vision.scrfd import ANCHORS, STRIDES, Level, decode, merge
 
@@ -30,74 +32,42 @@ class SCRFDEngine:
 
     path: an SCRFD with three strides, two anchors and keypoints (det_10g, scrfd_*_bnkps), of either export. sizes: sides of
     frames; (640,) is enough but for faces that fill the picture, (128, 640), the library's default, finds these too; the
-    candidates of all sizes go through one suppression. min_score, overlap: of candidates and of suppression. threads: of
-    one run; slots: runs at a time. buckets: batch sizes to try, ascending from 1, a batch is of frames of one size; those
-    that do not give each frame what it gets alone are dropped, and on a CPU (`measure`) those that are not faster a frame.
-    ONNX Runtime picks other kernels for a shape that it knows: `exact` gives the library's very bits, which fixes every size,
-    with the one bucket 1; with more they are a rounding apart (1e-6 of a cell), the same for any company.
-    Raises RuntimeError when the file is not such a model.
+    candidates of all sizes go through one suppression. min_score, overlap: of candidates and of suppression. runs: see `Runs`;
+    a batch is of frames of one size. `exact` gives the library's very bits, whatever the batch.
+    Raises RuntimeError when the file is not such a model or cannot be run.
     """
 
     def __init__(
-        self,
-        path: Path,
-        *,
-        sizes: Sequence[int] = (640,),
-        precision: Precision = "fast",
-        threads: int = 2,
-        slots: int = 1,
-        min_score: float = 0.5,
-        overlap: float = 0.4,
-        buckets: tuple[int, ...] = (1,),
-        measure: bool = True,
-        provider: str = CPU,
+        self, path: Path, *, sizes: Sequence[int] = (640,), min_score: float = 0.5, overlap: float = 0.4, **runs: Unpack[Runs]
     ) -> None:
         if not sizes or any(side <= 0 or side % STRIDES[-1] for side in sizes) or len(set(sizes)) < len(sizes):
             raise ValueError(f"sizes must be different multiples of {STRIDES[-1]}, not {tuple(sizes)}")
-        check_buckets(buckets)
         signature = check_signature(path)
-        self.slots = slots
         self.sizes = tuple(sizes)
         self._min_score, self._overlap = min_score, overlap
         self._input = signature.inputs[0].name
         self._dtype = np.dtype(signature.inputs[0].dtype)
         self._batched = len(signature.outputs[0].shape) == BATCHED_RANK
-        batch = None if buckets[-1] > 1 else 1
-        self._sessions = {}
-        self._buckets = {}
-        for side in self.sizes:
-            probes = self._probes(side)
-            session = open_session(
-                path,
-                {self._input: (3, side, side)},
-                precision=precision,
-                threads=threads,
-                slots=slots,
-                buckets=buckets,
-                allow_bf16=True,
-                provider=provider,
-                model=partial(reshaped, path, batch=batch, side=side),
-                probe={self._input: probes[0][None]},
-                judge=JUDGE,
-            )
-            self._sessions[side] = session
-            items = [{self._input: probe} for probe in probes]
-            self._buckets[side] = settle(session, items, buckets, self._split, measure=measure and provider == CPU)
-        self.buckets: tuple[int, ...] = self._buckets[self.sizes[-1]]
+        self._nets = {side: self._net(path, side, runs) for side in self.sizes}
+        self.buckets: tuple[int, ...] = self._nets[self.sizes[-1]].buckets
+        self.slots = self._nets[self.sizes[-1]].slots
+
+    def _net(self, path: Path, side: int, runs: Runs) -> Net:
+        pictures = probe_picture({"": (2, side, side, 3)})[""]
+        probes = [{self._input: self._blob(picture)} for picture in pictures]
+        return Net(path, probes, JUDGE, side=side, split=self._split, **runs)
 
     def warm_up(self) -> None:
         """Raises RuntimeError when the outputs are not those of such a model at one of the sizes."""
-        for side in self.sizes:
-            for bucket in self._buckets[side]:
-                for raw in self._run(side, [self._probes(side)[0]] * bucket):
-                    try:
-                        decode(levels(raw), side, 1.0, self._min_score)
-                    except Exception as error:
-                        raise RuntimeError(f"the face detector does not work on this machine: {error}") from error
+        for side, net in self._nets.items():
+            net.warm_up(partial(self._check, side))
+
+    def _check(self, side: int, outputs: Sequence[Array]) -> None:
+        decode(levels(outputs), side, 1.0, self._min_score)
 
     def info(self) -> dict[str, str]:
         sizes = ", ".join(map(str, self.sizes))
-        return {"model": "SCRFD", "sizes": sizes, "slots": str(self.slots), **self._sessions[self.sizes[-1]].info}
+        return {"model": "SCRFD", "sizes": sizes, **self._nets[self.sizes[-1]].info}
 
     def pre(self, item: tuple[Frame, ...]) -> tuple[Floats, ...]:
         """(3, side, side) RGB of each frame. Raises ValueError when they are not frames of `sizes`."""
@@ -106,7 +76,7 @@ class SCRFDEngine:
         return tuple(self._blob(frame.pixels) for frame in item)
 
     def run(self, batch: Sequence[tuple[Floats, ...]]) -> list[list[list[Array]]]:
-        by_size = [self._run(side, [blobs[i] for blobs in batch]) for i, side in enumerate(self.sizes)]
+        by_size = [net.run([{self._input: blobs[i]} for blobs in batch]) for i, net in enumerate(self._nets.values())]
         return [list(raws) for raws in zip(*by_size, strict=True)]
 
     def post(self, item: tuple[Frame, ...], raw: Sequence[Sequence[Array]]) -> Faces:
@@ -114,18 +84,12 @@ class SCRFDEngine:
         each = zip(item, raw, self.sizes, strict=True)
         return merge([decode(levels(outputs), side, frame.scale, self._min_score) for frame, outputs, side in each], self._overlap)
 
-    def _run(self, side: int, blobs: Sequence[Floats]) -> list[list[Array]]:
-        return run_items(self._sessions[side], [{self._input: blob} for blob in blobs], self._buckets[side], self._split)
-
     def _split(self, outputs: Sequence[Array], count: int) -> list[list[Array]]:
         return by_first_axis(outputs if self._batched else [deinterleave(output, count) for output in outputs], count)
 
     def _blob(self, pixels: Pixels) -> Floats:
         blob = cv2.dnn.blobFromImage(pixels, 1.0 / STD, pixels.shape[1::-1], (MEAN, MEAN, MEAN), swapRB=True)
         return np.asarray(blob[0], self._dtype)
-
-    def _probes(self, side: int) -> list[Floats]:
-        return [self._blob(picture) for picture in probe_picture({"": (2, side, side, 3)})[""]]
 
 
 def deinterleave(output: Array, count: int) -> Array:
@@ -153,7 +117,8 @@ def is_detector(signature: Signature) -> bool:
     widths = [output.shape[-1] if output.shape else None for output in signature.outputs]
     expected = [width for width in WIDTHS for _ in STRIDES]
     return (
-        len(signature.inputs) == 1
+        signature.floats
+        and len(signature.inputs) == 1
         and len(signature.inputs[0].shape) == 4
         and signature.inputs[0].shape[1] == 3
         and len(widths) == len(expected)

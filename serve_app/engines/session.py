@@ -11,9 +11,9 @@ one processor, not a promise of the libraries, so engines test their batches whe
 from __future__ import annotations
 
 import queue
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import onnxruntime
@@ -39,12 +39,23 @@ class Session(Protocol):
         """One batch. The caller may be any thread and owns the arrays it gets; inputs are only read."""
 
 
+@runtime_checkable
+class PerBatch(Protocol):
+    """A session that takes only the batch sizes that it was told of."""
+
+    def compile(self, bucket: int) -> None:
+        """Let run() take batches of this size; not while another thread runs."""
+
+    def forget(self, bucket: int) -> None:
+        """Give back what `compile` took, if it did; not while another thread runs."""
+
+
 class OnnxRuntimeSession:
     """ONNX Runtime in float32, the reference that other runtimes are compared with.
 
     model: the file, or its bytes. threads: of one run. provider: the execution provider that must run the model, with its
-    options. Raises RuntimeError when that provider is not there or did not take the model; ONNX Runtime alone would
-    quietly go on with the CPU.
+    options. Raises RuntimeError when that provider is not there or did not take the model (ONNX Runtime alone would quietly
+    go on with the CPU), and when the model cannot be loaded.
     """
 
     def __init__(self, model: Path | bytes, *, threads: int, provider: str = CPU, options: Mapping[str, str] | None = None) -> None:
@@ -57,7 +68,10 @@ class OnnxRuntimeSession:
         how.log_severity_level = 3
         how.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the cores to others
         source = model if isinstance(model, bytes) else str(model)
-        self._session = onnxruntime.InferenceSession(source, how, providers=[(provider, dict(options or {}))])
+        try:
+            self._session = onnxruntime.InferenceSession(source, how, providers=[(provider, dict(options or {}))])
+        except Exception as error:  # ONNX Runtime's have no common type
+            raise RuntimeError(f"ONNX Runtime cannot load this model: {first_line(error)}") from error
         self._session.disable_fallback()
         if self._session.get_providers()[0] != provider:
             raise RuntimeError(
@@ -69,6 +83,29 @@ class OnnxRuntimeSession:
     def run(self, inputs: Mapping[str, Array]) -> list[Array]:
         outputs: list[Array] = self._session.run(None, dict(inputs))
         return outputs
+
+
+class FixedSession:
+    """ONNX Runtime with a session of its own for each batch size, made by `make`.
+
+    For a shape that it knows in advance ONNX Runtime picks other kernels, whose sums differ in the last bit; only those are
+    the library's. Each batch size holds the model's weights once more.
+    """
+
+    def __init__(self, make: Callable[[int], OnnxRuntimeSession], buckets: Sequence[int] = (1,)) -> None:
+        self._make = make
+        self._sessions = {bucket: make(bucket) for bucket in buckets}
+        first = self._sessions[buckets[0]]
+        self.outputs, self.info = first.outputs, first.info
+
+    def compile(self, bucket: int) -> None:
+        self._sessions[bucket] = self._make(bucket)
+
+    def forget(self, bucket: int) -> None:
+        self._sessions.pop(bucket, None)
+
+    def run(self, inputs: Mapping[str, Array]) -> list[Array]:
+        return self._sessions[len(next(iter(inputs.values())))].run(inputs)
 
 
 class OpenVinoSession:
@@ -100,7 +137,6 @@ class OpenVinoSession:
         }
 
     def compile(self, bucket: int) -> None:
-        """Let run() take batches of this size; not while another thread runs."""
         core = openvino.Core()
         model = core.read_model(self._path)
         model.reshape({name: [bucket, *shape] for name, shape in self._shapes.items()})
@@ -111,8 +147,7 @@ class OpenVinoSession:
         self.outputs = tuple(output.get_any_name() for output in compiled.outputs)
 
     def forget(self, bucket: int) -> None:
-        """Give back what `compile` took; not while another thread runs."""
-        del self._requests[bucket]
+        self._requests.pop(bucket, None)
 
     def run(self, inputs: Mapping[str, Array]) -> list[Array]:
         batch = len(next(iter(inputs.values())))
@@ -125,3 +160,8 @@ class OpenVinoSession:
             return [np.asarray(results[i]) for i in range(len(self.outputs))]
         finally:
             requests.put(request)
+
+
+def first_line(error: Exception) -> str:
+    """What a runtime complains about, without the rest of its report."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

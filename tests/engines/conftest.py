@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from tests.engines.site import Site, serving
 from tests.standins import Standins, build
 from tests.standins.library import Library, load
 
@@ -23,3 +26,9 @@ def functional(tmp_path_factory: pytest.TempPathFactory) -> Standins:
 @pytest.fixture(scope="session")
 def library(narrow: Standins) -> Library:
     return load(narrow)
+
+
+@pytest.fixture
+def site() -> Iterator[Site]:
+    with serving() as site:
+        yield site

@@ -48,10 +48,11 @@ def test_embeddings_are_the_librarys(exact: ArcFaceEngine, library: Library) -> 
 
 
 def test_an_embedding_does_not_depend_on_what_ran_with_it(narrow: Standins, exact: ArcFaceEngine) -> None:
-    engine = ArcFaceEngine(narrow.recogniser, precision="exact", threads=1, buckets=(1, 2, 4), measure=False)
-    items = [crop(seed) for seed in range(7)]
+    engine = ArcFaceEngine(narrow.recogniser, precision="exact", threads=1, buckets=(1, 2, 4, 8), measure=False)
+    assert engine.buckets == (1, 2, 4, 8)
+    items = [crop(seed) for seed in range(11)]
     alone = [describe(exact, item)[0] for item in items]
-    for count in range(1, 8):
+    for count in range(1, 12):
         together = describe(engine, *items[-count:])
         assert all(np.array_equal(a, b) for a, b in zip(together, alone[-count:], strict=True))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,9 +9,10 @@ import numpy as np
 import pytest
 
 from serve_app.engines.batches import GAIN, run_items, settle, usable_buckets, worthwhile
-from serve_app.engines.choice import Judge, difference, open_session
+from serve_app.engines.choice import open_session
+from serve_app.engines.cuda import CUDA
 from serve_app.engines.onnxfile import reshaped
-from serve_app.engines.session import Array, OnnxRuntimeSession, OpenVinoSession
+from serve_app.engines.session import CPU, Array, FixedSession, OnnxRuntimeSession, OpenVinoSession
 from tests.standins import Standins
 
 SHAPES = {"input.1": (3, 112, 112)}
@@ -63,7 +63,7 @@ def test_a_larger_batch_must_pay(seconds: dict[int, float], kept: tuple[int, ...
 
 
 def test_what_was_measured_is_told_and_dropped_sizes_give_their_memory_back(narrow: Standins) -> None:
-    session = OpenVinoSession(narrow.recogniser, SHAPES, precision="f32", threads=1, buckets=(1, 2, 4))
+    session = OpenVinoSession(narrow.recogniser, SHAPES, precision="f32", threads=1)
     kept = settle(session, probes(), (1, 2, 4))
     assert session.info["buckets"] == ", ".join(map(str, kept))
     assert session.info["buckets measured"].count("ms an item") == 3
@@ -79,22 +79,38 @@ def test_what_was_measured_is_told_and_dropped_sizes_give_their_memory_back(narr
 @pytest.mark.parametrize("openvino", [False, True])
 def test_a_net_that_takes_batches_keeps_them(narrow: Standins, openvino: bool) -> None:
     session = (
-        OpenVinoSession(narrow.recogniser, SHAPES, precision="f32", threads=1, buckets=(1, 3))
+        OpenVinoSession(narrow.recogniser, SHAPES, precision="f32", threads=1)
         if openvino
         else OnnxRuntimeSession(reshaped(narrow.recogniser), threads=1)
     )
     assert usable_buckets(session, probes(), (1, 3)) == (1, 3)
 
 
-def test_what_does_not_pass_its_self_test_does_not_run(narrow: Standins, caplog: pytest.LogCaptureFixture) -> None:
-    """A judge that nothing can please stands for a processor whose bf16 is wrong."""
-    spoilt = Judge(difference, {"bf16": -1.0, "f32": -1.0})
-    probe = {"input.1": probes()[0]["input.1"][None]}
-    with caplog.at_level(logging.WARNING):
-        session = open_session(narrow.recogniser, SHAPES, precision="fast", threads=1, allow_bf16=True, probe=probe, judge=spoilt)
-    assert session.info["runtime"].startswith("onnxruntime")
-    assert session.info["precision"] == "f32"
-    assert "OpenVINO f32 differs from ONNX Runtime" in caplog.text
+class Drifting(Recorded):
+    """A session whose sums differ in the last bits when it has company."""
+
+    def __init__(self, provider: str) -> None:
+        super().__init__()
+        self.info["provider"] = provider
+
+    def run(self, inputs: Mapping[str, Array]) -> list[Array]:
+        (means,) = super().run(inputs)
+        return [means * np.float32(1 + 1e-6 * (len(means) > 1))]
+
+
+@pytest.mark.parametrize(("provider", "kept"), [(CPU, (1,)), (CUDA, (1, 2))])
+def test_onnx_runtime_on_a_cpu_batches_only_what_keeps_its_very_bits(provider: str, kept: tuple[int, ...]) -> None:
+    assert usable_buckets(Drifting(provider), probes(), (1, 2)) == kept
+
+
+def test_a_size_that_cannot_be_compiled_is_dropped(narrow: Standins, caplog: pytest.LogCaptureFixture) -> None:
+    def make(bucket: int) -> OnnxRuntimeSession:
+        if bucket > 2:
+            raise RuntimeError("no memory left\nfor that")
+        return OnnxRuntimeSession(reshaped(narrow.recogniser, batch=bucket), threads=1)
+
+    assert settle(FixedSession(make), probes(), (1, 2, 4, 8), measure=False) == (1,)
+    assert "a batch of 4 does not run (no memory left): one at a time instead" in caplog.text
 
 
 def test_what_passes_says_by_how_much(narrow: Standins) -> None:

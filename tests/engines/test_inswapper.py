@@ -73,13 +73,12 @@ def test_latents_are_the_librarys(exact: InSwapperEngine, library: Library) -> N
 
 
 def test_a_crop_does_not_depend_on_what_ran_with_it(narrow: Standins, exact: InSwapperEngine) -> None:
-    engine = InSwapperEngine(narrow.swapper, precision="exact", threads=1, buckets=(1, 2, 4), measure=False)
-    assert engine.buckets == (1, 2, 4)
-    items = [item(seed) for seed in range(7)]
-    alone = [swap(exact, each)[0].pixels for each in items]
-    for count in range(1, 8):
-        together = swap(engine, *items[:count])
-        assert all(np.array_equal(a.pixels, b) for a, b in zip(together, alone, strict=False))
+    engine = InSwapperEngine(narrow.swapper, precision="exact", threads=1, buckets=(1, 2, 4, 8), measure=False)
+    assert engine.buckets == (1, 2, 4, 8)
+    inputs = [exact.pre(item(seed)) for seed in range(11)]
+    alone = [exact.run([each])[0][0] for each in inputs]
+    for count in (1, 2, 3, 4, 8, 11):
+        assert all(np.array_equal(raw, b) for (raw,), b in zip(engine.run(inputs[:count]), alone, strict=False))
 
 
 def test_each_crop_of_a_batch_gets_its_own_identity(functional: Standins) -> None:

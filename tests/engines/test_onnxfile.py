@@ -82,6 +82,13 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         read_signature(tmp_path / "m.onnx")
 
 
+def test_weights_in_another_file_are_named(tmp_path: Path, narrow: Standins) -> None:
+    model = onnx.load(str(narrow.recogniser))
+    onnx.save_model(model, str(tmp_path / "m.onnx"), save_as_external_data=True, location="m.onnx.data")
+    with pytest.raises(OnnxFileError, match=r"m.onnx keeps weights in another file, which is not supported: save it as one file"):
+        read_signature(tmp_path / "m.onnx")
+
+
 def test_a_file_cut_short_anywhere_is_noticed(tmp_path: Path, functional: Standins) -> None:
     whole = functional.recogniser.read_bytes()
     for length in [*range(1, len(whole), max(1, len(whole) // 300)), *range(len(whole) - 30, len(whole))]:

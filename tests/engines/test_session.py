@@ -42,6 +42,11 @@ def test_a_gpu_that_was_asked_for_is_used_or_refused_never_replaced() -> None:
     assert provider == "CUDAExecutionProvider" or "CUDAExecutionProvider cannot be used here" in message
 
 
+def test_what_cannot_be_loaded_is_told_in_a_line() -> None:
+    with pytest.raises(RuntimeError, match=r"^ONNX Runtime cannot load this model: [^\n]+$"):
+        OnnxRuntimeSession(b"\x08\x07 no model", threads=1)
+
+
 @BOTH
 def test_one_thread_is_one_core(make: Callable[..., Session]) -> None:
     session, batch = make(), {"image": pictures(1)}

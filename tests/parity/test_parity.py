@@ -46,8 +46,13 @@ def ours(files: Standins) -> Ours:
     return service.load(files)
 
 
-def test_every_stage_equals_the_library_on_random_cases(reference: Reference, ours: Ours) -> None:
-    table = tabulate(reference, ours, map(case, range(NARROW)))
+@pytest.fixture(scope="module")
+def fast(files: Standins) -> Ours:
+    return service.load(files, precision="fast")
+
+
+def test_every_stage_equals_the_library_on_random_cases(reference: Reference, ours: Ours, fast: Ours) -> None:
+    table = tabulate(reference, ours, fast, map(case, range(NARROW)))
     assert not table.missed, "\n".join(lines(table))
     assert table.rows["whole frame"].compared >= NARROW // 2
 
@@ -120,12 +125,33 @@ BREAKS: dict[str, Callable[[Ours], Ours]] = {
 
 
 @pytest.mark.parametrize("stage", BREAKS)
-def test_a_broken_stage_is_seen(reference: Reference, ours: Ours, stage: str) -> None:
-    assert stage in tabulate(reference, BREAKS[stage](ours), map(case, FEW_FACES)).missed
+def test_a_broken_stage_is_seen(reference: Reference, ours: Ours, fast: Ours, stage: str) -> None:
+    assert stage in tabulate(reference, BREAKS[stage](ours), fast, map(case, FEW_FACES)).missed
 
 
-def test_unbroken_the_same_cases_hold(reference: Reference, ours: Ours) -> None:
-    assert tabulate(reference, ours, map(case, FEW_FACES)).missed == []
+def noisy(values: Floats, share: float) -> Floats:
+    wrong = np.random.default_rng(0).standard_normal(values.shape)
+    return np.asarray(values + share * wrong * np.sqrt(np.mean(values**2)), np.float32)
+
+
+def paler(patch: Patch, levels: int) -> Patch:
+    return replace(patch, pixels=np.where(patch.pixels < 128, patch.pixels + levels, patch.pixels - levels).astype(np.uint8))
+
+
+FAST_BREAKS: dict[str, Callable[[Ours], Ours]] = {
+    "fast keypoints": lambda fast: replace(fast, detect=lambda frames: fast.detect(frames).scaled(1.05)),
+    "fast embedding": lambda fast: replace(fast, embed=lambda *face: noisy(fast.embed(*face), 0.05)),
+    "fast crop": lambda fast: replace(fast, swap=lambda *what: [paler(patch, 4) for patch in fast.swap(*what)]),
+}
+
+
+@pytest.mark.parametrize("stage", FAST_BREAKS)
+def test_a_fast_model_that_is_off_is_seen(reference: Reference, ours: Ours, fast: Ours, stage: str) -> None:
+    assert tabulate(reference, ours, FAST_BREAKS[stage](fast), map(case, FEW_FACES)).missed == [stage]
+
+
+def test_unbroken_the_same_cases_hold(reference: Reference, ours: Ours, fast: Ours) -> None:
+    assert tabulate(reference, ours, fast, map(case, FEW_FACES)).missed == []
 
 
 def test_the_command_prints_a_table_and_fails_on_a_miss(folder: Path, files: Standins, monkeypatch: pytest.MonkeyPatch) -> None:
