@@ -14,15 +14,17 @@ RINGS: dict[str, tuple[set[str], set[str]]] = {
     "vision": ({"vision"}, set()),
     "engines": ({"vision", "engines"}, set()),
     "swap": ({"vision"}, set()),
-    "tasks": ({"tasks"}, {"sqlalchemy"}),
-    "api": ({"vision", "tasks", "api"}, {"starlette"}),
+    "egress": ({"egress"}, {"aiohttp"}),
+    "tasks": ({"tasks", "egress"}, {"sqlalchemy"}),
+    "api": ({"vision", "tasks", "egress", "api"}, {"starlette"}),
     "settings": (set(), set()),
     "families": ({"vision", "engines", "settings"}, set()),
-    "deployments": ({"vision", "engines", "swap", "tasks", "api", "settings", "families", "deployments"}, {"starlette", "ray"}),
+    "deployments": ({"vision", "engines", "swap", "tasks", "egress", "api", "settings", "families", "deployments"}, {"starlette", "ray"}),
     "app": ({"deployments", "families", "settings", "tasks"}, {"ray"}),
-    "cli": ({"deployments", "engines", "families", "settings"}, {"ray"}),
+    "cli": ({"deployments", "engines", "families", "settings", "cli_keys"}, {"ray"}),
+    "cli_keys": ({"deployments", "tasks"}, set()),
 }
-FRAMEWORKS = {"ray", "starlette", "sqlalchemy", "fastapi"}
+FRAMEWORKS = {"ray", "starlette", "sqlalchemy", "fastapi", "aiohttp"}
 
 
 def modules() -> list[Path]:

@@ -31,6 +31,10 @@ INTERNAL = "系统异常 (internal error; the operator finds it in the log under
 INPUT_GONE = "图片已不存在 (the task's pictures are no longer stored; submit them again)"
 
 
+class TaskLost(Exception):
+    """The task was cancelled or deleted, or is somebody else's now: nothing more is done for it here."""
+
+
 class SwapPipeline:
     """One replica works on `pipeline.in_flight` tasks at a time; calls above that wait here, before their claim."""
 
@@ -72,6 +76,9 @@ class SwapPipeline:
         try:
             async with self._lease(task):
                 ended = await self._make(task, stages)
+        except TaskLost:
+            logger.info("task %s was lost: cancelled, or taken up by another", task.id)
+            return
         except ModelsUnavailable as error:
             # Tried again at once, as often as attempts allow: a picture that kills models must not be tried for ever.
             logger.warning("task %s has to wait: %s", task.id, error)
@@ -93,7 +100,8 @@ class SwapPipeline:
             source, target = await self._blobs.get_inputs(task.id)
 
         async def found() -> None:
-            await self._store.advance(task, 50)
+            if not await self._store.advance(task, 50):
+                raise TaskLost
 
         swapped = await swap_faces(
             source,
@@ -105,7 +113,12 @@ class SwapPipeline:
             in_thread=self._in_thread,
             stages=stages,
         )
-        return await self._commit(task, swapped, stages)
+        commit = asyncio.ensure_future(self._commit(task, swapped, stages))
+        try:
+            return await asyncio.shield(commit)
+        except asyncio.CancelledError:  # half a commit would leave a picture that no task has
+            await commit
+            raise
 
     async def _commit(self, task: Task, swapped: Swapped, stages: Stages) -> bool:
         name = new_result_name(task.id, swapped.format.lower())
@@ -120,11 +133,13 @@ class SwapPipeline:
 
     @contextlib.asynccontextmanager
     async def _lease(self, task: Task) -> AsyncIterator[None]:
-        """Keeps the claim while the body runs; cancels the body when the claim was lost."""
+        """Keeps the claim while the body runs; stops the body and raises TaskLost when the claim was lost."""
         body = asyncio.current_task()
         assert body is not None
+        lost = False
 
         async def renew() -> None:
+            nonlocal lost
             while True:
                 await asyncio.sleep(self._settings.renew_s)
                 try:
@@ -133,13 +148,16 @@ class SwapPipeline:
                     logger.warning("task %s: the lease could not be renewed (%s); trying again", task.id, type(error).__name__)
                     continue
                 if not kept:
-                    body.cancel("the task was taken by somebody else")
+                    lost = True
+                    body.cancel()
                     return
 
         renewal = asyncio.create_task(renew())
         try:
             yield
         except asyncio.CancelledError:
+            if lost and not body.uncancel():  # otherwise somebody cancels this call as well
+                raise TaskLost from None
             # A drained replica, or an Ingress that died: give the task back at once instead of letting the lease run out.
             await asyncio.shield(self._store.release(task))
             raise

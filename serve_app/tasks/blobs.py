@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import uuid
 from pathlib import Path
 
 import obstore
@@ -63,6 +64,14 @@ class BlobStore:
                 await obstore.delete_async(self._store, _checked(key))
             except (NotFoundError, FileNotFoundError):
                 continue
+
+    async def probe(self) -> None:
+        """Write, read and delete a few bytes. Raises what goes wrong."""
+        key, data = f"probes/{uuid.uuid4().hex}", b"probe"
+        await self.put(key, data)
+        if await self.get(key) != data:
+            raise OSError("what was read is not what was written")
+        await self.delete(key)
 
     async def put_inputs(self, id: str, source: bytes, target: bytes) -> None:
         """Write both pictures of a new task. Raises BlobExists when another task has this id, and then leaves that one's bytes alone.

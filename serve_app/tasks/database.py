@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect
 from sqlalchemy.engine import make_url
+from sqlalchemy.schema import CreateColumn
 
 from serve_app.tasks.schema import metadata
 
@@ -44,11 +45,27 @@ def open_database(where: str | Path) -> Database:
 
 
 def create_schema(where: str | Path) -> None:
-    """Make the tables that are missing. For one call before the processes that use them start; more calls do no harm."""
+    """Make the tables that are missing, and the columns and indexes that a file of an older release lacks.
+
+    For one call before the processes that use them start; more calls do no harm.
+    """
     engine = _sqlite_engine(_file(where), _BUSY_S).execution_options(begin=_WRITE)
     with engine.begin() as connection:
+        _add_missing_columns(connection)
         metadata.create_all(connection)
+        for table in metadata.sorted_tables:
+            for index in table.indexes:
+                index.create(connection, checkfirst=True)
     engine.dispose()
+
+
+def _add_missing_columns(connection: Connection) -> None:
+    found = inspect(connection)
+    for table in (metadata.tables[name] for name in found.get_table_names() if name in metadata.tables):
+        there = {column["name"] for column in found.get_columns(table.name)}
+        for column in table.columns:
+            if column.name not in there:
+                connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {CreateColumn(column).compile(connection)}")
 
 
 class SqliteDatabase:

@@ -6,11 +6,13 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
+from email.utils import parsedate_to_datetime
 
-import aiohttp
 import orjson
 
+from serve_app.egress.address import AddressRefused
+from serve_app.egress.client import Egress, FetchFailed
 from serve_app.tasks.database import now_ms
 from serve_app.tasks.outbox import Callback, Outbox, Outcome, Verdict
 from serve_app.tasks.task import Task
@@ -22,24 +24,20 @@ _QUICK_S, _SLOW_S = 0.25, 1.0  # between two looks: soon after something happene
 _STOP_S = 2.0  # for tries under way when the courier stops
 
 
-class AddressRefused(Exception):
-    """The hook's address is one that this service must not call."""
-
-
 class Courier:
     """Delivers callbacks while it is started: POST, application/json, `render(task)` as JSON in the body.
 
     2xx is the end of it. Any other 4xx than 408 and 429 is given up at once; everything else is tried again, after 1 s, 2 s, 4 s, ... 1 h,
-    each with jitter, for 24 hours. Redirects are not followed. At most `concurrency` tries run at a time, `per_host` of them to one host.
-    `check_address` sees each URL before it is called and raises AddressRefused.
+    each with jitter, or later where the receiver asks for it, for 24 hours. Redirects are not followed. At most `concurrency` tries run at
+    a time, `per_host` of them to one host. `egress`, started, makes the calls; what it refuses is given up at once.
     """
 
     def __init__(
         self,
         outbox: Outbox,
         render: Callable[[Task], Mapping[str, object]],
+        egress: Egress,
         *,
-        check_address: Callable[[str], Awaitable[None]] | None = None,
         concurrency: int = 10,
         per_host: int = 4,
         timeout_s: float = 10.0,
@@ -47,7 +45,7 @@ class Courier:
     ) -> None:
         self._outbox = outbox
         self._render = render
-        self._check_address = check_address
+        self._egress = egress
         self._concurrency = concurrency
         self._per_host = per_host
         self._timeout_s = timeout_s
@@ -59,8 +57,6 @@ class Courier:
 
     async def start(self) -> None:
         """Begin to deliver, on the running loop."""
-        headers = {"Content-Type": "application/json", "User-Agent": "faceswap-serve"}
-        self._session = aiohttp.ClientSession(headers=headers, cookie_jar=aiohttp.DummyCookieJar())
         self._stopping = False
         self._loop = asyncio.create_task(self._run(), name="courier")
 
@@ -79,7 +75,6 @@ class Courier:
             for attempt in late:
                 attempt.cancel()
             await asyncio.gather(*late, return_exceptions=True)
-        await self._session.close()
         try:
             await self._outbox.settle(self._settled)
         except Exception as error:
@@ -141,31 +136,25 @@ class Courier:
         self._settled.append(outcome)
 
     async def _outcome(self, callback: Callback) -> Outcome:
+        headers = {"Content-Type": "application/json", "webhook-id": callback.webhook_id}
+        body = orjson.dumps(self._render(callback.task))
         try:
-            async with asyncio.timeout(self._timeout_s):
-                if self._check_address:
-                    await self._check_address(callback.hook)
-                status = await self._post(callback)
-        except (AddressRefused, aiohttp.InvalidURL, UnicodeError) as error:
-            return self._never(callback, type(error).__name__)
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            return self._again(callback, type(error).__name__)
+            status, retry_after = await self._egress.post(callback.hook, body, headers, self._timeout_s)
+        except AddressRefused as error:
+            return self._never(callback, str(error))
+        except FetchFailed as error:
+            return self._again(callback, str(error))
         if 200 <= status < 300:
             return Outcome(callback, Verdict.DELIVERED)
         if 400 <= status < 500 and status not in (408, 429):
             return self._never(callback, f"HTTP {status}")
-        return self._again(callback, f"HTTP {status}")
+        return self._again(callback, f"HTTP {status}", retry_after)
 
-    async def _post(self, callback: Callback) -> int:
-        """The answer's status; its body, which may never end, is not read."""
-        headers = {"webhook-id": callback.webhook_id}
-        body = orjson.dumps(self._render(callback.task))
-        async with self._session.post(callback.hook, data=body, headers=headers, allow_redirects=False) as response:
-            return response.status
-
-    def _again(self, callback: Callback, error: str) -> Outcome:
-        wait_s = min(2.0 ** min(callback.attempt - 1, 20), _LONGEST_WAIT_S) * random.uniform(0.5, 1.0)
-        retry_at = self._clock() + int(wait_s * 1000)
+    def _again(self, callback: Callback, error: str, retry_after: str | None = None) -> Outcome:
+        now = self._clock()
+        backoff_s = min(2.0 ** min(callback.attempt - 1, 20), _LONGEST_WAIT_S) * random.uniform(0.5, 1.0)
+        wait_s = max(backoff_s, min(_seconds(retry_after, now), _LONGEST_WAIT_S))
+        retry_at = now + int(wait_s * 1000)
         if retry_at > callback.created + _DAY_MS:
             return self._never(callback, error)
         return Outcome(callback, Verdict.FAILED, retry_at, error)
@@ -174,3 +163,12 @@ class Courier:
         # The host alone: paths, queries and names in a hook's URL are often secrets.
         _log.warning("callback %s to %s given up on try %d: %s", callback.webhook_id, callback.host, callback.attempt, error)
         return Outcome(callback, Verdict.DEAD, error=error)
+
+
+def _seconds(retry_after: str | None, now: int) -> float:
+    """What a Retry-After asks for, in seconds or as a date; 0 for anything else."""
+    text = (retry_after or "").strip()
+    try:
+        return float(text) if text.isdecimal() else parsedate_to_datetime(text).timestamp() - now / 1000
+    except (ValueError, OverflowError):
+        return 0.0

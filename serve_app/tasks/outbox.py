@@ -40,6 +40,7 @@ _DROP_FAILED = delete(callbacks).where(
     callbacks.c.error.is_not(None),
     callbacks.c.trying == 0,
 )
+_FORGET = delete(callbacks).where(callbacks.c.task_id == bindparam("this_id"))
 _ANY_DUE = select(exists().where(_due))
 _CANDIDATES = (
     select(callbacks.c.task_id, callbacks.c.rank, callbacks.c.host)
@@ -105,6 +106,11 @@ def record(connection: Connection, told: Sequence[Task], now: int) -> None:
             # A state whose try failed has had its turn; one that is being tried is left to settle itself.
             connection.execute(_DROP_FAILED, _key(task))
     connection.execute(_INSERT, [_row(task, now) for task in owed])
+
+
+def forget(connection: Connection, task_id: str) -> None:
+    """Owe nothing more for this task. A try that is under way goes on; what becomes of it is of no interest any more."""
+    connection.execute(_FORGET, {"this_id": task_id})
 
 
 class Outbox:

@@ -1,4 +1,4 @@
-"""The tables: tasks, and callbacks (the outbox). Times are milliseconds since the epoch."""
+"""The tables: tasks, callbacks (the outbox), keys and their usage. Times are milliseconds since the epoch."""
 
 from __future__ import annotations
 
@@ -29,6 +29,9 @@ tasks = Table(
     Column("lease_until", BigInteger),
     Column("lease_owner", Text),
     Column("priority", Integer, nullable=False),
+    Column("owner", String(64), nullable=False, server_default=""),  # id of the key that it was submitted with
+    Column("idempotency_key", String(255)),
+    Column("fingerprint", String(64)),
 )
 
 # A row waits, or is leased, or has ended; the first two are what every query of the hot path looks for, so the
@@ -44,6 +47,20 @@ Index(
     postgresql_where=waiting,
 )
 Index("tasks_leased", tasks.c.lease_until, sqlite_where=leased, postgresql_where=leased)
+
+# Ids begin with the time of the submit, so their order is the order of submission.
+Index("tasks_owner", tasks.c.owner, tasks.c.id)
+unfinished = tasks.c.finish_time.is_(None)
+Index("tasks_unfinished", tasks.c.owner, tasks.c.id, sqlite_where=unfinished, postgresql_where=unfinished)
+repeatable = tasks.c.idempotency_key.is_not(None)
+Index(
+    "tasks_idempotency",
+    tasks.c.owner,
+    tasks.c.idempotency_key,
+    unique=True,
+    sqlite_where=repeatable,
+    postgresql_where=repeatable,
+)
 
 callbacks = Table(
     "callbacks",
@@ -61,3 +78,25 @@ callbacks = Table(
 )
 pending = callbacks.c.due.is_not(None)
 Index("callbacks_due", callbacks.c.due, sqlite_where=pending, postgresql_where=pending)
+
+keys = Table(
+    "keys",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("digest", String(64), nullable=False, unique=True),  # SHA-256 of the token, in hex; the token itself is nowhere
+    Column("label", Text, nullable=False),
+    Column("role", String(16), nullable=False),
+    Column("daily", Integer),  # null: no limit
+    Column("concurrent", Integer),
+    Column("created", BigInteger, nullable=False),
+    Column("expires", BigInteger),
+    Column("revoked", BigInteger),
+)
+
+usage = Table(
+    "usage",
+    metadata,
+    Column("key_id", String(64), primary_key=True),
+    Column("day", String(10), primary_key=True),  # YYYY-MM-DD by the server's clock
+    Column("submits", Integer, nullable=False),
+)

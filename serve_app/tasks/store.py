@@ -1,25 +1,34 @@
-"""Tasks: accepted, claimed, advanced, ended.
+"""Tasks: accepted, claimed, advanced, ended; cancelled and deleted by their owners.
 
 Work on a task is leased: a claim gives its holder a lease and a fence number, and every write of the holder names both. A worker that was
-paused or cut off past its lease finds its fence outdated and its write refused. Each commit that changes a task's status also writes the
-callback that it owes.
+paused or cut off past its lease, or whose task was cancelled, finds its write refused. Each commit that changes a task's status also
+writes the callback that it owes.
+
+An `owner` is the id of a key. Calls that name one see its tasks alone; without one they see everybody's.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict
 from functools import partial
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from serve_app.tasks import transitions
+from serve_app.tasks import query, repeats, transitions
 from serve_app.tasks.blobs import BlobExists, BlobStore
 from serve_app.tasks.database import Database, now_ms
+from serve_app.tasks.query import Page, Query
+from serve_app.tasks.quota import Quota, check, count, day_of
+from serve_app.tasks.quota import QuotaExceeded as QuotaExceeded
+from serve_app.tasks.repeats import IdempotencyMismatch as IdempotencyMismatch
 from serve_app.tasks.task import NewTask, Status, Task, new_id
 
+CANCELLED = "取消任务"
+
+_log = logging.getLogger(__name__)
 _DRAWS = 50  # of an id; a draw collides once in 1,000 times the other submits of its millisecond
 
 
@@ -33,44 +42,90 @@ class TaskStore:
         self._max_attempts = max_attempts
         self._submits: set[asyncio.Task[Task]] = set()
 
-    async def submit(self, new: NewTask, write_inputs: Callable[[str], Awaitable[None]]) -> Task:
+    async def submit(self, new: NewTask, write_inputs: Callable[[str], Awaitable[None]], quota: Quota | None = None) -> Task:
         """Accept a task: its bytes first, by `write_inputs(id)`, then its row, whose commit is the acceptance.
 
-        `write_inputs` raises BlobExists when the id is somebody else's (`BlobStore.put_inputs` does), and then a new one is drawn.
-        Raises what writing raised, and then nothing is left behind. A caller that is cancelled leaves a submit that still runs to its end.
+        A submit with the idempotency key of an earlier one of the same owner makes nothing and returns the earlier one's task as it
+        is now. The same commit counts the submit for its owner. `write_inputs` raises BlobExists when the id is somebody else's
+        (`BlobStore.put_inputs` does), and then a new one is drawn.
+
+        Raises QuotaExceeded, IdempotencyMismatch, and what writing raised, and then nothing is left behind. A caller that is cancelled
+        leaves a submit that still runs to its end.
         """
-        submit = asyncio.create_task(self._submit(new, write_inputs))
+        submit = asyncio.create_task(self._submit(new, write_inputs, quota))
         self._submits.add(submit)
         submit.add_done_callback(self._submits.discard)
         return await asyncio.shield(submit)
 
-    async def get(self, id: str) -> Task | None:
-        return next(iter(await self.get_many([id])), None)
+    async def earlier(self, new: NewTask) -> Task | None:
+        """The task that this submit would repeat; None where it would make one. Raises IdempotencyMismatch."""
+        return await self._database.read(partial(repeats.first, new=new))
 
-    async def get_many(self, ids: Sequence[str]) -> list[Task]:
+    async def get(self, id: str, owner: str | None = None) -> Task | None:
+        return next(iter(await self.get_many([id], owner)), None)
+
+    async def get_many(self, ids: Sequence[str], owner: str | None = None) -> list[Task]:
         """The tasks that exist of these, each once, in the order of `ids`."""
         wanted = list(dict.fromkeys(ids))
-        found = await self._database.read(partial(transitions.find, ids=wanted))
+        found = await self._database.read(partial(query.find, ids=wanted, owner=owner))
         return [found[id] for id in wanted if id in found]
+
+    async def unfinished(self, owner: str | None = None, limit: int = 1000) -> list[Task]:
+        """Tasks that wait and tasks that are worked on, oldest first."""
+        return await self._database.read(partial(query.list_unfinished, owner=owner, limit=limit))
+
+    async def newest(self, owner: str | None = None, limit: int = 100) -> list[Task]:
+        """Newest first."""
+        return await self._database.read(partial(query.list_newest, owner=owner, limit=limit))
+
+    async def query(self, wanted: Query, owner: str | None = None) -> Page:
+        return await self._database.read(partial(query.search, query=wanted, owner=owner))
 
     async def count_waiting(self) -> int:
         """Tasks that nobody has claimed, or that wait again."""
-        return await self._database.read(transitions.count_waiting)
+        return await self._database.read(query.count_waiting)
 
     async def count_unfinished(self) -> int:
         """Tasks that wait and tasks that are worked on."""
-        return await self._database.read(transitions.count_unfinished)
+        return await self._database.read(query.count_unfinished)
 
-    async def claim(self, owner: str, lease_s: float) -> Task | None:
+    async def cancel(self, id: str, owner: str | None = None) -> Task | None:
+        """End a task that has not ended: FAILURE, whoever works on it. The task as it is then; None when there is no such task.
+
+        Its pictures are deleted, and its worker's next write is refused. A task that has ended stays as it is.
+        """
+        task, cancelled = await self._cancel(id, owner)
+        if cancelled:
+            try:
+                await self._blobs.delete_inputs(id)
+            except Exception as error:  # cancelled it is, all the same
+                _log.warning("the pictures of cancelled task %s are left to the sweep: %s", id, type(error).__name__)
+        return task
+
+    async def delete(self, id: str, owner: str | None = None) -> Task | None:
+        """Cancel where it has not ended, then delete pictures, callbacks and row. What was deleted; None when there is no such task.
+
+        The row goes last: a delete that raised, or died, may be made again and deletes the rest.
+        """
+        task, _ = await self._cancel(id, owner)  # an ended task changes no more, so its result is known from here on
+        if task is None:
+            return None
+        await self._blobs.delete_inputs(id)
+        if task.result:
+            await self._blobs.delete(task.result)
+        removed = await self._database.write(partial(transitions.remove, id=id))
+        return task if removed else None
+
+    async def claim(self, holder: str, lease_s: float) -> Task | None:
         """Take the best waiting task, by mode and then by age, for `lease_s` seconds; None when there is none. Counts as an attempt.
 
         Any number of claimers may call at once; each task goes to one of them.
         """
         # Calls that find nothing left to do are normal, and many; they never wait for the write lock.
-        if not await self._database.read(transitions.any_waiting):
+        if not await self._database.read(query.any_waiting):
             return None
         now = self._clock()
-        return await self._database.write(lambda connection: transitions.claim(connection, owner, now, now + _ms(lease_s)))
+        return await self._database.write(lambda connection: transitions.claim(connection, holder, now, now + _ms(lease_s)))
 
     async def advance(self, task: Task, progress: int) -> bool:
         """IN_PROGRESS, `progress` percent done (at most 99, never falling). False when the task is not the caller's any more."""
@@ -111,45 +166,83 @@ class TaskStore:
         reason = f"多次尝试失败 (given up after {self._max_attempts} attempts: the worker, or a model that it needed, was lost each time)"
         return await self._database.write(lambda connection: transitions.take_expired(connection, limit, self._max_attempts, reason, now))
 
-    async def expire(self, owner: str) -> None:
-        """Let the leases of `owner` run out now: it is known to be gone. `take_expired` does the rest."""
+    async def expire(self, holder: str) -> None:
+        """Let the leases of `holder` run out now: it is known to be gone. `take_expired` does the rest."""
         now = self._clock()
-        await self._database.write(lambda connection: transitions.expire(connection, owner, now))
+        await self._database.write(lambda connection: transitions.expire(connection, holder, now))
 
     def age_ms(self, id: str) -> int:
         """How long ago an id was drawn; ids begin with their time."""
         return self._clock() - int(id[:13]) if id[:13].isdigit() else 0
 
-    async def _submit(self, new: NewTask, write_inputs: Callable[[str], Awaitable[None]]) -> Task:
+    async def _submit(self, new: NewTask, write_inputs: Callable[[str], Awaitable[None]], quota: Quota | None) -> Task:
+        if earlier := await self._look(new, quota):
+            return earlier
         for _ in range(_DRAWS):
             now = self._clock()
-            task = Task(new_id(now), Status.NOT_START, 0, **asdict(new), submit_time=now)
+            task = Task(
+                new_id(now),
+                Status.NOT_START,
+                0,
+                mode=new.mode,
+                state=new.state,
+                notify_hook=new.notify_hook,
+                instance_id=new.instance_id,
+                base_url=new.base_url,
+                submit_time=now,
+                owner=new.owner,
+            )
             try:
                 await write_inputs(task.id)
             except BlobExists:
                 continue
-            if await self._accept(task):
-                return task
+            if accepted := await self._accept(task, new, quota):
+                return accepted
         raise RuntimeError(f"no free id in {_DRAWS} draws")
 
-    async def _accept(self, task: Task) -> bool:
-        """Commit the row. False when the id is that of an older task, whose inputs were gone."""
+    async def _look(self, new: NewTask, quota: Quota | None) -> Task | None:
+        """What the commit will most probably find, before a byte is written."""
+        if new.idempotency_key is None and (not new.owner or quota is None):
+            return None
+        return await self._database.read(partial(_look, new=new, quota=quota, day=day_of(self._clock())))
 
-        def add(connection: Connection) -> None:
-            transitions.add(connection, task)
-
+    async def _accept(self, task: Task, new: NewTask, quota: Quota | None) -> Task | None:
+        """Commit the row, or find the one that it would repeat. None when the id is that of an older task, whose inputs were gone."""
+        accepted: Task | None = None
         try:
-            await self._database.write(add)
-        except Exception as error:
-            await self._blobs.delete_inputs(task.id)
-            if isinstance(error, IntegrityError):
-                return False
-            raise
-        return True
+            accepted = await self._database.write(partial(_enter, task=task, new=new, quota=quota))
+        except IntegrityError:
+            return None
+        finally:
+            if accepted is not task:
+                await self._blobs.delete_inputs(task.id)
+        return accepted
+
+    async def _cancel(self, id: str, owner: str | None) -> tuple[Task | None, bool]:
+        return await self._database.write(partial(transitions.cancel, id=id, owner=owner, reason=CANCELLED, now=self._clock()))
 
     async def _end(self, task: Task, values: Mapping[str, object], properties: Mapping[str, object]) -> bool:
         now, columns = self._clock(), {**values, "properties": dict(properties)}
         return await self._database.write(lambda connection: transitions.end(connection, task, columns, now))
+
+
+def _look(connection: Connection, new: NewTask, quota: Quota | None, day: str) -> Task | None:
+    """`_enter` without its writes."""
+    if new.idempotency_key is not None and (earlier := repeats.first(connection, new)):
+        return earlier
+    if new.owner and quota is not None:
+        check(connection, new.owner, quota, day)
+    return None
+
+
+def _enter(connection: Connection, task: Task, new: NewTask, quota: Quota | None) -> Task:
+    """The new row, or the task that it would repeat."""
+    if new.idempotency_key is not None and (earlier := repeats.first(connection, new)):
+        return earlier
+    if new.owner:
+        count(connection, new.owner, quota, day_of(task.submit_time))
+    transitions.add(connection, task, new)
+    return task
 
 
 def _ms(seconds: float) -> int:

@@ -6,6 +6,9 @@ import secrets
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+ACTION = "SWAP_FACE"
+PROMPT = "InsightFace"
+DESCRIPTION = "/swap "  # and the task's id
 _PRIORITY = {"turbo": 1, "fast": 1, "relax": -1}
 _RANK = {"NOT_START": 0, "SUBMITTED": 1, "IN_PROGRESS": 2, "SUCCESS": 3, "FAILURE": 3}
 
@@ -35,6 +38,8 @@ class NewTask:
 
     mode: "fast", "turbo", "relax" or None. state: echoed as it came. notify_hook: the URL that hears of this task,
     the request's own or the global one, or None. base_url: scheme, host and path under which pictures are handed out.
+    owner: id of the key that it comes with, "" while the service is open. idempotency_key: of several submits of one owner with
+    the same key, the first makes the task and the others get it. fingerprint: what tells such a repetition from another request.
     """
 
     mode: str | None
@@ -42,6 +47,9 @@ class NewTask:
     notify_hook: str | None
     instance_id: str | None
     base_url: str
+    owner: str = ""
+    idempotency_key: str | None = None
+    fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,7 @@ class Task:
 
     progress: 0 to 100, never falling. result: key of the picture's bytes. result_name: last segment of its URL.
     attempt: how many claims count against it. fence: grows with each claim; a write that names an older one is refused.
-    lease_until: when the lease of the worker that has it runs out; None while it waits and after its end.
+    lease_until: when the lease of the worker that has it runs out; None while it waits and after its end. owner: as in NewTask.
     """
 
     id: str
@@ -71,6 +79,7 @@ class Task:
     attempt: int = 0
     fence: int = 0
     lease_until: int | None = None
+    owner: str = ""
 
 
 def new_id(now: int) -> str:

@@ -6,26 +6,20 @@ The statements are built once, here: building one anew takes 400 us, ten times w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
 
-from sqlalchemy import Connection, Row, and_, bindparam, case, exists, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, case, delete, exists, func, insert, select, update
 
 from serve_app.tasks import outbox
-from serve_app.tasks.schema import leased, tasks, waiting
-from serve_app.tasks.task import Status, Task, priority
-
-_COLUMNS = [tasks.c[field.name] for field in fields(Task)]
+from serve_app.tasks.query import find
+from serve_app.tasks.rows import COLUMNS, to_task, to_values, visible
+from serve_app.tasks.schema import leased, tasks, unfinished, waiting
+from serve_app.tasks.task import NewTask, Status, Task
 
 # The row, if the lease of the task at hand is still the one in force. An ended task has no lease, so ends are final.
 _held = and_(tasks.c.id == bindparam("held_id"), tasks.c.fence == bindparam("held_fence"), leased)
 _no_lease = {"lease_until": None, "lease_owner": None}
 
 _INSERT = insert(tasks)
-_SELECT = select(*_COLUMNS).where(tasks.c.id.in_(bindparam("ids", expanding=True)))
-_COUNT_WAITING = select(func.count()).select_from(tasks).where(waiting)
-_COUNT_LEASED = select(func.count()).select_from(tasks).where(leased)
-_COUNT_UNFINISHED = select(_COUNT_WAITING.scalar_subquery() + _COUNT_LEASED.scalar_subquery())
-_ANY_WAITING = select(exists().where(waiting))
 _BEST = (
     select(tasks.c.id)
     .where(waiting)
@@ -43,15 +37,15 @@ _CLAIM = (
         attempt=tasks.c.attempt + 1,
         fence=tasks.c.fence + 1,
         lease_until=bindparam("until"),
-        lease_owner=bindparam("owner"),
+        lease_owner=bindparam("holder"),
     )
-    .returning(*_COLUMNS)
+    .returning(*COLUMNS)
 )
 _START = (
     update(tasks)
     .where(_held, tasks.c.status == Status.SUBMITTED)
     .values(status=Status.IN_PROGRESS, progress=bindparam("reached"))
-    .returning(*_COLUMNS)
+    .returning(*COLUMNS)
 )
 _PROGRESS = (
     update(tasks)
@@ -60,8 +54,15 @@ _PROGRESS = (
 )
 _RENEW = update(tasks).where(_held).values(lease_until=bindparam("until"))
 _RELEASE = update(tasks).where(_held).values(**_no_lease, attempt=tasks.c.attempt - 1)
-_END = update(tasks).where(_held).values(finish_time=bindparam("now"), lease_until=None, lease_owner=None).returning(*_COLUMNS)
-_EXPIRE = update(tasks).where(leased, tasks.c.lease_owner == bindparam("owner")).values(lease_until=bindparam("now"))
+_END = update(tasks).where(_held).values(finish_time=bindparam("now"), lease_until=None, lease_owner=None).returning(*COLUMNS)
+_EXPIRE = update(tasks).where(leased, tasks.c.lease_owner == bindparam("holder")).values(lease_until=bindparam("now"))
+_CANCEL = (
+    update(tasks)
+    .where(tasks.c.id == bindparam("this_id"), unfinished, visible)
+    .values(**_no_lease, status=Status.FAILURE, fail_reason=bindparam("reason"), finish_time=bindparam("now"))
+    .returning(*COLUMNS)
+)
+_REMOVE = delete(tasks).where(tasks.c.id == bindparam("this_id"))
 _expired = and_(leased, tasks.c.lease_until <= bindparam("now"))
 _ANY_EXPIRED = select(exists().where(_expired))
 _EXPIRED = (
@@ -77,42 +78,25 @@ _GIVE_UP = (
     update(tasks)
     .where(_among)
     .values(**_no_lease, status=Status.FAILURE, fail_reason=bindparam("reason"), finish_time=bindparam("now"))
-    .returning(*_COLUMNS)
+    .returning(*COLUMNS)
 )
 
 
-def add(connection: Connection, task: Task) -> None:
-    """Insert a new row. Raises IntegrityError when the id is taken."""
-    connection.execute(_INSERT, {**asdict(task), "priority": priority(task.mode)})
-
-
-def find(connection: Connection, ids: Sequence[str]) -> dict[str, Task]:
-    """The tasks that exist of these, by id."""
-    return {row.id: _task(row) for row in connection.execute(_SELECT, {"ids": ids})}
-
-
-def count_waiting(connection: Connection) -> int:
-    return connection.execute(_COUNT_WAITING).scalar_one()
-
-
-def count_unfinished(connection: Connection) -> int:
-    return int(connection.execute(_COUNT_UNFINISHED).scalar_one())
-
-
-def any_waiting(connection: Connection) -> bool:
-    return bool(connection.execute(_ANY_WAITING).scalar())
+def add(connection: Connection, task: Task, new: NewTask | None = None) -> None:
+    """Insert a new row. Raises IntegrityError when the id is taken, or the idempotency key of `new` is."""
+    connection.execute(_INSERT, to_values(task, new))
 
 
 def any_expired(connection: Connection, now: int) -> bool:
     return bool(connection.execute(_ANY_EXPIRED, {"now": now}).scalar())
 
 
-def claim(connection: Connection, owner: str, now: int, until: int) -> Task | None:
+def claim(connection: Connection, holder: str, now: int, until: int) -> Task | None:
     """Lease the best waiting row, by priority and then by age."""
-    row = connection.execute(_CLAIM, {"owner": owner, "now": now, "until": until}).one_or_none()
+    row = connection.execute(_CLAIM, {"holder": holder, "now": now, "until": until}).one_or_none()
     if row is None:
         return None
-    task = _task(row)
+    task = to_task(row)
     if task.fence == 1:  # only the first claim changes the status
         outbox.record(connection, [task], now)
     return task
@@ -135,14 +119,28 @@ def release(connection: Connection, task: Task) -> bool:
     return connection.execute(_RELEASE, _lease_of(task)).rowcount == 1
 
 
-def expire(connection: Connection, owner: str, now: int) -> None:
-    """The leases of this owner run out."""
-    connection.execute(_EXPIRE, {"owner": owner, "now": now})
+def expire(connection: Connection, holder: str, now: int) -> None:
+    """The leases of this holder run out."""
+    connection.execute(_EXPIRE, {"holder": holder, "now": now})
 
 
 def end(connection: Connection, task: Task, values: Mapping[str, object], now: int) -> bool:
     """To a terminal status with these columns."""
     return _tell(connection, connection.execute(_END, {**_lease_of(task), **values, "now": now}).all(), now)
+
+
+def cancel(connection: Connection, id: str, owner: str | None, reason: str, now: int) -> tuple[Task | None, bool]:
+    """End a task that has not ended, whoever holds it; then the task, if the owner has such a one, and whether this ended it."""
+    rows = connection.execute(_CANCEL, {"this_id": id, "seen_by": owner, "reason": reason, "now": now}).all()
+    if _tell(connection, rows, now):
+        return to_task(rows[0]), True
+    return find(connection, [id], owner).get(id), False
+
+
+def remove(connection: Connection, id: str) -> bool:
+    """Delete the row and the callbacks that it owes. False when there is no row."""
+    outbox.forget(connection, id)
+    return connection.execute(_REMOVE, {"this_id": id}).rowcount == 1
 
 
 def take_expired(connection: Connection, limit: int, max_attempts: int, reason: str, now: int) -> int:
@@ -159,13 +157,9 @@ def take_expired(connection: Connection, limit: int, max_attempts: int, reason: 
 
 def _tell(connection: Connection, rows: Sequence[Row[tuple[object, ...]]], now: int) -> bool:
     """Owe the callbacks of the rows whose status just changed; False when there are none."""
-    outbox.record(connection, [_task(row) for row in rows], now)
+    outbox.record(connection, [to_task(row) for row in rows], now)
     return bool(rows)
 
 
 def _lease_of(task: Task) -> dict[str, object]:
     return {"held_id": task.id, "held_fence": task.fence}
-
-
-def _task(row: Row[tuple[object, ...]]) -> Task:
-    return Task(**{**row._mapping, "status": Status(row.status)})

@@ -27,8 +27,16 @@ async def no_inputs(id: str) -> None:
     """For tests of rows alone."""
 
 
-def new(mode: str | None = None, hook: str | None = HOOK, state: str | None = None) -> NewTask:
-    return NewTask(mode=mode, state=state, notify_hook=hook, instance_id=None, base_url="http://localhost:8000")
+def new(
+    mode: str | None = None,
+    hook: str | None = HOOK,
+    state: str | None = None,
+    owner: str = "",
+    key: str | None = None,
+    fingerprint: str | None = None,
+) -> NewTask:
+    """`key`: the idempotency key."""
+    return NewTask(mode, state, hook, None, "http://localhost:8000", owner, key, fingerprint)
 
 
 async def claimed(store: TaskStore, lease_s: float = 30.0) -> Task:

@@ -4,13 +4,17 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from email.utils import formatdate
+from ipaddress import ip_network
 
 import pytest
 from aiohttp import web
 from sqlalchemy import text
 
+from serve_app.egress.address import AddressPolicy
+from serve_app.egress.client import Egress
 from serve_app.tasks.database import Database, now_ms
-from serve_app.tasks.delivery import AddressRefused, Courier
+from serve_app.tasks.delivery import Courier
 from serve_app.tasks.outbox import Outbox
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Task
@@ -31,10 +35,19 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def courier(outbox: Outbox, clock: Clock) -> Start:
+async def egress() -> AsyncIterator[Egress]:
+    """To receivers on the loopback."""
+    egress = Egress(AddressPolicy((ip_network("127.0.0.0/8"),)))
+    await egress.start()
+    yield egress
+    await egress.close()
+
+
+@pytest.fixture
+def courier(outbox: Outbox, clock: Clock, egress: Egress) -> Start:
     @asynccontextmanager
     async def start(**options: object) -> AsyncIterator[Courier]:
-        courier = Courier(outbox, render, clock=clock, **options)  # type: ignore[arg-type]
+        courier = Courier(outbox, render, clock=clock, **{"egress": egress, **options})  # type: ignore[arg-type]
         await courier.start()
         try:
             yield courier
@@ -128,16 +141,55 @@ async def test_other_refusals_are_final_and_the_log_keeps_the_urls_secrets(
     assert not any(secret in caplog.text for secret in ("user", "pa55", "s3cret", "t0ken"))
 
 
-async def test_a_refused_address_is_never_called(
+@pytest.mark.parametrize(
+    ("retry_after", "low_s", "high_s"), [("120", 120, 120), ("in a while", 0.5, 1), ("99999", 3600, 3600), (None, 0.5, 1)]
+)
+async def test_a_receiver_says_when_to_come_again(
+    store: TaskStore,
+    courier: Start,
+    outbox: Outbox,
+    database: Database,
+    clock: Clock,
+    retry_after: str | None,
+    low_s: float,
+    high_s: float,
+) -> None:
+    async def busy(_count: int) -> web.Response:
+        return web.Response(status=429, headers={"Retry-After": retry_after} if retry_after else None)
+
+    async with Receiver(busy) as hook, courier():
+        await walk(store, hook.url, steps=1)
+        ((_, due, _),) = await settled(outbox, database, clock)
+    assert due is not None
+    assert low_s <= (due - clock.now) / 1000 <= high_s
+
+
+async def test_a_receiver_may_say_it_with_a_date(
     store: TaskStore, courier: Start, outbox: Outbox, database: Database, clock: Clock
 ) -> None:
-    async def check(url: str) -> None:
-        raise AddressRefused(url)
+    at = clock.now // 1000 + 300
 
-    async with Receiver() as hook, courier(check_address=check):
+    async def busy(_count: int) -> web.Response:
+        return web.Response(status=503, headers={"Retry-After": formatdate(at, usegmt=True)})
+
+    async with Receiver(busy) as hook, courier():
         await walk(store, hook.url, steps=1)
-        assert await settled(outbox, database, clock) == [(1, None, "AddressRefused")]
+        ((_, due, _),) = await settled(outbox, database, clock)
+    assert due is not None
+    assert abs(due / 1000 - at) < 0.01
+
+
+async def test_a_refused_address_is_never_called(
+    store: TaskStore, courier: Start, outbox: Outbox, database: Database, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    guarded = Egress(AddressPolicy())
+    await guarded.start()
+    async with Receiver() as hook, courier(egress=guarded):
+        await walk(store, f"http://user:pa55@{hook.host}/s3cret/?token=t0ken", steps=1)
+        assert await settled(outbox, database, clock) == [(1, None, "127.0.0.1: loopback addresses are not called")]
         assert hook.heard == []
+    await guarded.close()
+    assert not any(secret in caplog.text for secret in ("user", "pa55", "s3cret", "t0ken"))
 
 
 @pytest.mark.parametrize("url", ["http://", "http://[half/", "http://a:99999/"])
@@ -173,7 +225,7 @@ async def test_a_hook_that_is_down_hears_the_end_when_it_is_back(
     async with courier() as running:
         await walk(store, gone.url)
         ((_, due, error),) = await settled(outbox, database, clock)
-        assert error == "ClientConnectorError"
+        assert error == "127.0.0.1 does not accept connections"
         async with Receiver(port=gone.port) as back:
             clock.now = due or 0
             running.wake()
@@ -218,7 +270,7 @@ async def test_a_courier_that_stops_hands_back_what_had_no_answer(store: TaskSto
 
 
 async def test_trouble_with_the_database_or_the_renderer_does_not_end_the_loop(
-    store: TaskStore, outbox: Outbox, database: Database, clock: Clock, caplog: pytest.LogCaptureFixture
+    store: TaskStore, outbox: Outbox, database: Database, clock: Clock, egress: Egress, caplog: pytest.LogCaptureFixture
 ) -> None:
     broken = True
 
@@ -229,7 +281,7 @@ async def test_trouble_with_the_database_or_the_renderer_does_not_end_the_loop(
 
     async with Receiver() as hook:
         await database.write(lambda connection: connection.execute(text("alter table callbacks rename to elsewhere")).close())
-        courier = Courier(outbox, sometimes, clock=clock)
+        courier = Courier(outbox, sometimes, egress, clock=clock)
         await courier.start()
         async with asyncio.timeout(10):
             while "callbacks are not delivered" not in caplog.text:

@@ -1,14 +1,18 @@
-"""The store against a model of it: any order of calls, by workers that hold their leases and by workers that lost them."""
+"""The store against a model of it: any order of calls, by workers that hold their leases and by workers that lost them,
+by owners that submit, repeat, cancel and delete their own and try to do so with others'.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections import Counter
 from collections.abc import Awaitable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, invariant, multiple, rule
@@ -16,13 +20,18 @@ from sqlalchemy import select
 
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import create_schema, open_database
-from serve_app.tasks.schema import callbacks
-from serve_app.tasks.store import TaskStore
+from serve_app.tasks.query import Query
+from serve_app.tasks.quota import Quota, day_of
+from serve_app.tasks.schema import callbacks, usage
+from serve_app.tasks.store import CANCELLED, IdempotencyMismatch, QuotaExceeded, TaskStore
 from serve_app.tasks.task import Status, Task, priority
-from tests.tasks.common import Clock, new, no_inputs
+from tests.tasks.common import Clock, new
 
 T = TypeVar("T")
 MAX_ATTEMPTS = 3
+OWNERS = ("", "a", "b")
+QUOTA = Quota(daily=12, concurrent=5)
+HALF_A_DAY_S = 12 * 3600
 
 
 @dataclass
@@ -31,12 +40,15 @@ class Expected:
 
     mode: str | None
     submit_time: int
+    owner: str = ""
+    repeat: tuple[str | None, str | None] = (None, None)
     status: Status = Status.NOT_START
     progress: int = 0
     attempt: int = 0
     holder: Task | None = None
     lease_until: int | None = None
     told: tuple[Status, ...] = ()
+    reason: str | None = None
 
     def move(self, status: Status) -> None:
         if status is not self.status:
@@ -52,6 +64,7 @@ class Expected:
 
 class StoreMachine(RuleBasedStateMachine):
     claims: Bundle[Task] = Bundle("claims")
+    known: Bundle[str] = Bundle("known")  # ids, some of which are deleted by now
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,8 +74,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.clock = Clock()
         self.runner = asyncio.Runner()
         self.database = open_database(file)
-        self.store = TaskStore(self.database, BlobStore(file.parent), clock=self.clock, max_attempts=MAX_ATTEMPTS)
+        self.blobs = BlobStore(file.parent / "blobs")
+        self.store = TaskStore(self.database, self.blobs, clock=self.clock, max_attempts=MAX_ATTEMPTS)
         self.tasks: dict[str, Expected] = {}
+        self.inputs: set[str] = set()
+        self.used: Counter[tuple[str, str]] = Counter()
 
     def teardown(self) -> None:
         self.run(self.database.close())
@@ -80,13 +96,74 @@ class StoreMachine(RuleBasedStateMachine):
         return [id for id in best if not self.tasks[id].status.terminal and self.tasks[id].lease_until is None]
 
     def held(self, task: Task) -> bool:
-        return self.tasks[task.id].holder is task
+        return task.id in self.tasks and self.tasks[task.id].holder is task
 
-    @rule(mode=st.sampled_from(["fast", None, "relax"]))
-    def submit(self, mode: str | None) -> None:
-        task = self.run(self.store.submit(new(mode), no_inputs))
+    def seen(self, id: str, owner: str | None) -> Expected | None:
+        expected = self.tasks.get(id)
+        return expected if expected is not None and owner in (None, expected.owner) else None
+
+    def unfinished(self, owner: str | None) -> list[str]:
+        return [id for id, task in sorted(self.tasks.items()) if not task.status.terminal and owner in (None, task.owner)]
+
+    def refusal(self, owner: str, key: str | None, fingerprint: str | None) -> str | None:
+        """What a submit must be answered with, if not with a new task: a task's id, or the error."""
+        for id, task in self.tasks.items():
+            if key is not None and (task.owner, task.repeat[0]) == (owner, key):
+                return id if task.repeat[1] == fingerprint else "mismatch"
+        if owner and self.used[owner, day_of(self.clock.now)] >= (QUOTA.daily or 0):
+            return "daily"
+        if owner and len(self.unfinished(owner)) >= (QUOTA.concurrent or 0):
+            return "concurrent"
+        return None
+
+    @rule(
+        target=known,
+        mode=st.sampled_from(["fast", None, "relax"]),
+        owner=st.sampled_from(OWNERS),
+        key=st.sampled_from([None, None, "k"]),
+        fingerprint=st.sampled_from(["f", "g"]),
+    )
+    def submit(self, mode: str | None, owner: str, key: str | None, fingerprint: str) -> MultipleResults[str] | str:
+        expected = self.refusal(owner, key, fingerprint)
+        asked = new(mode, owner=owner, key=key, fingerprint=fingerprint)
+        call = self.store.submit(asked, lambda id: self.blobs.put_inputs(id, b"s", b"t"), QUOTA)
+        if expected in ("daily", "concurrent"):
+            with pytest.raises(QuotaExceeded, match=expected):
+                self.run(call)
+            return multiple()
+        if expected == "mismatch":
+            with pytest.raises(IdempotencyMismatch):
+                self.run(call)
+            return multiple()
+        task = self.run(call)
+        if expected is not None:
+            assert task.id == expected
+            return multiple()
         assert task.id not in self.tasks
-        self.tasks[task.id] = Expected(mode, self.clock.now)
+        self.tasks[task.id] = Expected(mode, self.clock.now, owner, (key, fingerprint))
+        self.inputs.add(task.id)
+        if owner:
+            self.used[owner, day_of(self.clock.now)] += 1
+        return task.id
+
+    @rule(id=known, owner=st.sampled_from([None, *OWNERS]))
+    def cancel(self, id: str, owner: str | None) -> None:
+        expected = self.seen(id, owner)
+        task = self.run(self.store.cancel(id, owner))
+        assert (task is None) is (expected is None)
+        if expected is not None and not expected.status.terminal:
+            expected.move(Status.FAILURE)
+            expected.reason = CANCELLED
+            self.inputs.discard(id)
+
+    @rule(id=known, owner=st.sampled_from([None, *OWNERS]))
+    def delete(self, id: str, owner: str | None) -> None:
+        expected = self.seen(id, owner)
+        task = self.run(self.store.delete(id, owner))
+        assert (task is None) is (expected is None)
+        if expected is not None:
+            del self.tasks[id]
+            self.inputs.discard(id)
 
     @rule(target=claims, lease_s=st.integers(1, 5))
     def claim(self, lease_s: int) -> MultipleResults[Task] | Task:
@@ -141,7 +218,7 @@ class StoreMachine(RuleBasedStateMachine):
             self.tasks[task.id].attempt -= 1
             self.tasks[task.id].drop()
 
-    @rule(seconds=st.integers(1, 4))
+    @rule(seconds=st.sampled_from([1, 2, 3, 4, HALF_A_DAY_S]))
     def pass_time(self, seconds: int) -> None:
         self.clock.tick(seconds)
 
@@ -168,14 +245,33 @@ class StoreMachine(RuleBasedStateMachine):
             )
             assert (task.finish_time is not None) is task.status.terminal
             assert bool(task.fail_reason) is (task.status is Status.FAILURE)
+            assert (task.fail_reason == CANCELLED) is (expected.reason == CANCELLED), "a cancelled task never ends otherwise"
+            assert task.owner == expected.owner
             assert bool(task.result) is (task.status is Status.SUCCESS)
         assert self.run(self.store.count_waiting()) == len(self.waiting())
         assert self.run(self.store.count_unfinished()) == sum(not task.status.terminal for task in found)
 
     @invariant()
+    def lists_show_owners_their_own(self) -> None:
+        for owner in (None, *OWNERS):
+            theirs = [id for id, task in sorted(self.tasks.items()) if owner in (None, task.owner)]
+            assert [task.id for task in self.run(self.store.get_many(sorted(self.tasks), owner))] == theirs
+            assert [task.id for task in self.run(self.store.unfinished(owner))] == self.unfinished(owner)
+            assert [task.id for task in self.run(self.store.newest(owner))] == theirs[::-1]
+            page = self.run(self.store.query(Query(size=1), owner))
+            assert ([task.id for task in page.tasks], page.total) == (theirs[::-1][:1], len(theirs))
+
+    @invariant()
+    def nothing_is_left_of_what_is_gone(self) -> None:
+        assert set(self.run(self.blobs.ids_with_inputs())) == self.inputs
+        counted = self.run(self.database.read(lambda connection: connection.execute(select(usage)).all()))
+        assert {(row.key_id, row.day): row.submits for row in counted} == self.used
+
+    @invariant()
     def every_change_is_owed_to_the_hook(self) -> None:
         query = select(callbacks.c.task_id, callbacks.c.task).order_by(callbacks.c.task_id, callbacks.c.rank)
         rows = self.run(self.database.read(lambda connection: connection.execute(query).all()))
+        assert {row.task_id for row in rows} <= set(self.tasks)
         for id, expected in self.tasks.items():
             assert tuple(row.task["status"] for row in rows if row.task_id == id) == expected.told
 

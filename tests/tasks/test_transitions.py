@@ -7,19 +7,29 @@ from typing import Any
 
 from sqlalchemy import Connection, create_engine, event
 
-from serve_app.tasks import outbox, transitions
+from serve_app.tasks import outbox, query, quota, repeats, transitions
 from serve_app.tasks.outbox import Callback, Outcome, Verdict
+from serve_app.tasks.quota import Quota
 from serve_app.tasks.schema import metadata
-from serve_app.tasks.task import Status, Task
+from serve_app.tasks.task import NewTask, Status, Task
 
 
 def whole_life(connection: Connection) -> None:
     """Every statement that runs while tasks are worked on."""
     ids = [f"{n:016d}" for n in range(3)]
-    for id in ids:
-        transitions.add(connection, Task(id, Status.NOT_START, 0, None, None, "http://a/", None, "http://b", submit_time=1))
-    transitions.find(connection, ids)
-    assert transitions.any_waiting(connection)
+    for n, id in enumerate(ids):
+        new = NewTask(None, None, "http://a/", None, "http://b", "key", f"again {n}", "same")
+        assert repeats.first(connection, new) is None
+        quota.check(connection, "key", Quota(9, 9), "2030-01-31")
+        quota.count(connection, "key", Quota(9, 9), "2030-01-31")
+        transitions.add(connection, Task(id, Status.NOT_START, 0, None, None, "http://a/", None, "http://b", 1, owner="key"), new)
+        assert repeats.first(connection, new)
+    for owner in (None, "key"):
+        assert list(query.find(connection, ids, owner)) == ids
+        assert [task.id for task in query.list_unfinished(connection, owner, 9)] == ids
+        assert [task.id for task in query.list_newest(connection, owner, 9)] == ids[::-1]
+        assert query.search(connection, query.Query(), owner).total == 3
+    assert query.any_waiting(connection)
     assert not transitions.any_expired(connection, 1)
     claims = [transitions.claim(connection, "worker", 1, 5) for _ in ids]
     first, second, third = (task for task in claims if task is not None)
@@ -29,11 +39,13 @@ def whole_life(connection: Connection) -> None:
     assert transitions.release(connection, third)
     assert transitions.end(connection, second, {"status": Status.SUCCESS}, 2)
     assert transitions.take_expired(connection, 9, 1, "lost", 9) == 0
-    assert transitions.count_waiting(connection) == transitions.count_unfinished(connection) == 1
+    assert query.count_waiting(connection) == query.count_unfinished(connection) == 1
+    assert transitions.cancel(connection, third.id, "key", "cancelled", 9)[1]
     for verdict in (Verdict.RETURNED, Verdict.FAILED, Verdict.DELIVERED):
         callbacks: list[Callback] = outbox._claim(connection, 9, 10, 9, 9, Counter({"b": 9}))
         for callback in callbacks:
             outbox._settle(connection, Outcome(callback, verdict, retry_at=9), 9)
+    assert transitions.remove(connection, third.id)
 
 
 def test_every_statement_of_a_tasks_life_goes_by_an_index() -> None:

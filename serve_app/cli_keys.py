@@ -1,0 +1,148 @@
+"""`faceswap key`: the keys of a service, also while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Literal, NoReturn, TypeVar
+
+import typer
+
+from serve_app.deployments import environment
+from serve_app.tasks.database import create_schema, now_ms, open_database
+from serve_app.tasks.keys import Key, KeyRing, KeyUse
+
+T = TypeVar("T")
+
+ROOT = Path(__file__).resolve().parent.parent
+HOW = """
+The line above is the token; it is shown this once and kept nowhere. Clients send it in either of these headers:
+
+  mj-api-secret: TOKEN
+  Authorization: Bearer TOKEN
+
+A running service knows it within 5 s. faceswap key revoke {id} ends it.
+"""
+_SPAN = re.compile(r"(\d{1,5})([hd])")
+_HOUR_MS = {"h": 3_600_000, "d": 24 * 3_600_000}
+_HEADS = ("id", "label", "role", "state", "today", "in all", "unfinished", "created", "expires")
+
+app = typer.Typer(no_args_is_help=True, help="Keys: who may ask, and how much. With the first one, nobody gets in without.")
+
+Config = Annotated[Path, typer.Option(help="Serve config file, which says where the keys are", exists=True, dir_okay=False)]
+Data = Annotated[Path | None, typer.Option(help="Folder for tasks and pictures, instead of the file's")]
+DEFAULT_CONFIG = ROOT / "config" / "local.yaml"
+
+
+@app.command("create")
+def create(
+    label: Annotated[str, typer.Option(help="What people call it")] = "",
+    role: Annotated[Literal["user", "admin"], typer.Option(help="user: its own tasks; admin: everybody's")] = "user",
+    daily: Annotated[int | None, typer.Option(min=1, help="Submits a day; no limit without")] = None,
+    concurrent: Annotated[int | None, typer.Option(min=1, help="Tasks unfinished at a time; no limit without")] = None,
+    expires: Annotated[str | None, typer.Option(help="After 12h or 30d, or at 2030-01-31 or 2030-01-31T18:00; never without")] = None,
+    config: Config = DEFAULT_CONFIG,
+    data: Data = None,
+) -> None:
+    """Make a key. Its token goes to standard output, what to do with it to standard error."""
+
+    async def work(ring: KeyRing) -> tuple[Key, str]:
+        until = None if expires is None else moment(expires, now_ms())
+        return await ring.create(label, role, daily, concurrent, until)
+
+    key, token = _on_keys("create", work, config, data)
+    typer.echo(f"key {key.id}, role {key.role}" + (f", {label}" if label else ""), err=True)
+    typer.echo(token)
+    typer.echo(HOW.format(id=key.id), err=True)
+
+
+@app.command("list")
+def list_keys(config: Config = DEFAULT_CONFIG, data: Data = None) -> None:
+    """All keys, their limits and their use; never their tokens."""
+    typer.echo(table(_on_keys("list", KeyRing.list, config, data), now_ms()))
+
+
+@app.command("revoke")
+def revoke(
+    id: Annotated[str, typer.Argument(help="The key's id, as `faceswap key list` shows it")],
+    config: Config = DEFAULT_CONFIG,
+    data: Data = None,
+) -> None:
+    """End a key for good. Its tasks go on; a running service refuses it within 5 s."""
+    if not _on_keys("revoke", lambda ring: ring.revoke(id), config, data):
+        _fail("revoke", f"there is no key {id}; faceswap key list shows them")
+    typer.echo(f"key {id} is revoked")
+
+
+def moment(text: str, now: int) -> int:
+    """Milliseconds since the epoch of "12h" or "30d" from now, or of a date by this machine's clock. Raises ValueError."""
+    if span := _SPAN.fullmatch(text):
+        return now + int(span[1]) * _HOUR_MS[span[2]]
+    try:
+        return int(datetime.fromisoformat(text).timestamp() * 1000)
+    except (ValueError, OverflowError, OSError):
+        raise ValueError(f"not a time: {text!r}; give 12h, 30d, 2030-01-31 or 2030-01-31T18:00") from None
+
+
+def table(uses: list[KeyUse], now: int) -> str:
+    """One line a key; used/limit where there is a limit."""
+    if not uses:
+        return "There are no keys. faceswap key create makes one."
+    lines = [_HEADS, *(_line(use, now) for use in uses)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+
+
+def _line(use: KeyUse, now: int) -> tuple[str, ...]:
+    key = use.key
+    return (
+        key.id,
+        key.label or "-",
+        key.role,
+        key.state(now),
+        _of(use.today, key.quota.daily),
+        str(use.total),
+        _of(use.unfinished, key.quota.concurrent),
+        _clock(key.created),
+        "never" if key.expires is None else _clock(key.expires),
+    )
+
+
+def _of(used: int, limit: int | None) -> str:
+    return str(used) if limit is None else f"{used}/{limit}"
+
+
+def _clock(ms: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(ms // 1000))
+
+
+def _on_keys(command: str, work: Callable[[KeyRing], Awaitable[T]], config: Path, data: Path | None) -> T:
+    """Run `work` on the keys of the service that this config file starts."""
+    environment.prepare()
+    from serve_app.deployments import cluster  # Ray reads the environment when it is imported
+
+    async def on_ring() -> T:
+        database = open_database(settings.database)
+        try:
+            return await work(KeyRing(database))
+        finally:
+            await database.close()
+
+    try:
+        settings = cluster.settings_of(cluster.load_config(config, settings={} if data is None else {"data_dir": data}))
+        if command != "create" and not settings.database.exists():
+            _fail(command, f"there is no {settings.database}; --data or --config says where the service keeps its tasks")
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        create_schema(settings.database)
+        return asyncio.run(on_ring())
+    except (ValueError, OSError) as error:
+        _fail(command, str(error))
+
+
+def _fail(command: str, why: str) -> NoReturn:
+    typer.echo(f"faceswap key {command}: {why}", err=True)
+    raise typer.Exit(1)

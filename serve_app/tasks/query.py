@@ -1,0 +1,150 @@
+"""What is asked about tasks: by id, in lists, in pages. Nothing here writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import ColumnElement, Connection, bindparam, exists, func, literal, select, union_all
+
+from serve_app.tasks.rows import COLUMNS, to_task, visible
+from serve_app.tasks.schema import leased, tasks, unfinished, waiting
+from serve_app.tasks.task import ACTION, DESCRIPTION, PROMPT, Status, Task
+
+MAX_SIZE = 1000
+_MAX_PAGE = 1_000_000_000
+_SORTS = {
+    "id": tasks.c.id,
+    "submit_time": tasks.c.id,  # ids begin with it
+    "start_time": tasks.c.start_time,
+    "finish_time": tasks.c.finish_time,
+    "status": tasks.c.status,
+    "progress": tasks.c.progress,
+    "mode": tasks.c.mode,
+    "state": tasks.c.state,
+    "instance_id": tasks.c.instance_id,
+    "fail_reason": tasks.c.fail_reason,
+}
+
+_FIND = select(*COLUMNS).where(tasks.c.id.in_(bindparam("ids", expanding=True)), visible)
+_COUNT_WAITING = select(func.count()).select_from(tasks).where(waiting)
+_COUNT_LEASED = select(func.count()).select_from(tasks).where(leased)
+_COUNT_UNFINISHED = select(_COUNT_WAITING.scalar_subquery() + _COUNT_LEASED.scalar_subquery())
+_ANY_WAITING = select(exists().where(waiting))
+_OWNED = tasks.c.owner == bindparam("of_owner")
+# Through the two small indexes: asked for the unfinished ones by id, SQLite goes through all ids.
+_OPEN = union_all(select(tasks.c.id).where(waiting), select(tasks.c.id).where(leased)).subquery()
+_UNFINISHED = select(*COLUMNS).where(tasks.c.id.in_(select(_OPEN.c.id))).order_by(tasks.c.id).limit(bindparam("most"))
+_UNFINISHED_OF = select(*COLUMNS).where(unfinished, _OWNED).order_by(tasks.c.id).limit(bindparam("most"))
+_NEWEST = select(*COLUMNS).order_by(tasks.c.id.desc()).limit(bindparam("most"))
+_NEWEST_OF = _NEWEST.where(_OWNED)
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Which tasks, in which order, and which page of them. A filter that is None, or a collection that is empty, filters nothing.
+
+    page: from 0. size: tasks a page, at most MAX_SIZE. sort: a name among SORTS; equal ones go by id. description, fail_reason and
+    prompt match where they occur in the task's, large or small letters alike; everything else must be equal. Raises ValueError.
+    """
+
+    page: int = 0
+    size: int = 10
+    sort: str = "submit_time"
+    desc: bool = True
+    ids: Sequence[str] = ()
+    id: str | None = None
+    action: str | None = None
+    status: Status | None = None
+    statuses: Sequence[Status] = ()
+    state: str | None = None
+    description: str | None = None
+    fail_reason: str | None = None
+    instance_id: str | None = None
+    prompt: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.page <= _MAX_PAGE:
+            raise ValueError(f"page must be 0 to {_MAX_PAGE}")
+        if not 1 <= self.size <= MAX_SIZE:
+            raise ValueError(f"size must be 1 to {MAX_SIZE}")
+        if self.sort not in _SORTS:
+            raise ValueError(f"cannot sort by {self.sort!r}; by one of {', '.join(SORTS)}")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """tasks: those of the page asked for. total: how many there are on all pages."""
+
+    tasks: list[Task]
+    total: int
+
+
+SORTS = tuple(_SORTS)
+
+
+def find(connection: Connection, ids: Sequence[str], owner: str | None = None) -> dict[str, Task]:
+    """The tasks that exist of these, by id; with `owner`, only its own."""
+    return {row.id: to_task(row) for row in connection.execute(_FIND, {"ids": ids, "seen_by": owner})}
+
+
+def count_waiting(connection: Connection) -> int:
+    return connection.execute(_COUNT_WAITING).scalar_one()
+
+
+def count_unfinished(connection: Connection) -> int:
+    return int(connection.execute(_COUNT_UNFINISHED).scalar_one())
+
+
+def any_waiting(connection: Connection) -> bool:
+    return bool(connection.execute(_ANY_WAITING).scalar())
+
+
+def list_unfinished(connection: Connection, owner: str | None, limit: int) -> list[Task]:
+    """Waiting and running tasks, oldest first."""
+    statement = _UNFINISHED if owner is None else _UNFINISHED_OF
+    return [to_task(row) for row in connection.execute(statement, _of(owner, limit))]
+
+
+def list_newest(connection: Connection, owner: str | None, limit: int) -> list[Task]:
+    """Newest first."""
+    statement = _NEWEST if owner is None else _NEWEST_OF
+    return [to_task(row) for row in connection.execute(statement, _of(owner, limit))]
+
+
+def search(connection: Connection, query: Query, owner: str | None) -> Page:
+    """One page, and the count of all that match."""
+    where = _conditions(query)
+    if owner is not None:
+        where.append(tasks.c.owner == owner)
+    total = connection.execute(select(func.count()).select_from(tasks).where(*where)).scalar_one()
+    # Databases do not agree where nulls belong; a start or an end that is still to come is the earliest here.
+    by, id = _SORTS[query.sort], tasks.c.id
+    order = [by.desc().nulls_last(), id.desc()] if query.desc else [by.asc().nulls_first(), id.asc()]
+    page = select(*COLUMNS).where(*where).order_by(*(order[1:] if by is id else order)).limit(query.size).offset(query.page * query.size)
+    return Page([to_task(row) for row in connection.execute(page)], total)
+
+
+def _of(owner: str | None, limit: int) -> dict[str, object]:
+    return {"most": limit} if owner is None else {"most": limit, "of_owner": owner}
+
+
+def _conditions(query: Query) -> list[ColumnElement[bool]]:
+    equal = (
+        (tasks.c.id, query.id),
+        (tasks.c.status, query.status),
+        (tasks.c.state, query.state),
+        (tasks.c.instance_id, query.instance_id),
+        (literal(ACTION), query.action),
+    )
+    within = (
+        (tasks.c.fail_reason, query.fail_reason),
+        (literal(DESCRIPTION) + tasks.c.id, query.description),
+        (literal(PROMPT), query.prompt),
+    )
+    among = ((tasks.c.id, query.ids), (tasks.c.status, query.statuses))
+    return [
+        *(column == value for column, value in equal if value is not None),
+        *(column.icontains(value, autoescape=True) for column, value in within if value is not None),
+        *(column.in_(values) for column, values in among if values),
+    ]

@@ -1,0 +1,28 @@
+"""Rows of the table `tasks`, and the records that they stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+from sqlalchemy import Row, String, bindparam, or_
+
+from serve_app.tasks.schema import tasks
+from serve_app.tasks.task import NewTask, Status, Task, priority
+
+COLUMNS = [tasks.c[field.name] for field in fields(Task)]
+
+# The rows that the asking owner may see: its own, or everybody's where there is none. For statements that find rows by id;
+# no index serves it.
+visible = or_(bindparam("seen_by", type_=String).is_(None), tasks.c.owner == bindparam("seen_by", type_=String))
+
+
+def to_task(row: Row[Any]) -> Task:
+    return Task(**{**row._mapping, "status": Status(row.status)})
+
+
+def to_values(task: Task, new: NewTask | None = None) -> Mapping[str, object]:
+    """The columns of a new row. `new`: what was asked for, where it may be repeated."""
+    repeat = (new.idempotency_key, new.fingerprint) if new else (None, None)
+    return {**asdict(task), "priority": priority(task.mode), "idempotency_key": repeat[0], "fingerprint": repeat[1]}
