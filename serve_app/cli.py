@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 from tqdm import tqdm
 
+from serve_app.cli_keys import app as keys
 from serve_app.deployments import environment
 from serve_app.deployments.supervisor import Stop, stop_on_signal, supervise
 from serve_app.engines import catalog, download, fetch, runtimes, weights
@@ -29,6 +30,7 @@ app = typer.Typer(
 )
 models = typer.Typer(no_args_is_help=True, help="The model files.")
 app.add_typer(models, name="models")
+app.add_typer(keys, name="key")
 
 READY = """
 faceswap-serve is ready on {base} (family {family}); Ctrl-C stops it. Try it with two photographs:
@@ -42,7 +44,7 @@ OUTCOMES = {
     "present": "there already, sha256 known",
     "kept": "there already and left as it is, sha256 not known (faceswap models check tells more)",
 }
-HEADER = ' -H "mj-api-secret: $FACESWAP_SECRET"'
+HEADER = ' -H "mj-api-secret: YOUR_KEY"'
 
 
 @app.command()
@@ -59,14 +61,14 @@ def serve(
 
 def _serve(folder: Path, config: Path, host: str | None, port: int | None, family: str | None, data: Path | None) -> int:
     environment.prepare()
-    from serve_app.deployments import cluster  # Ray reads the environment when it is imported
+    from serve_app.deployments import access, cluster  # Ray reads the environment when it is imported
 
     overrides = {key: value for key, value in (("family", family), ("data_dir", data)) if value is not None}
     try:
         runtimes.check_twins()
-        protected = Secrets().secret is not None
         document = cluster.load_config(config, host=host, port=port, settings=overrides)
         settings = resolve(cluster.settings_of(document))
+        access.refuse_open(document.http_options.host, settings, secrets := Secrets())
         cluster.refuse_occupied(document)
         if settings.family == "builtin":
             prepare_builtin(settings.models_dir / "builtin")
@@ -74,7 +76,8 @@ def _serve(folder: Path, config: Path, host: str | None, port: int | None, famil
         with cluster.local_cluster(folder):
             stop_on_signal()
             with cluster.running(document):
-                _say(READY.format(base=cluster.base_url(document), family=settings.family, header=HEADER if protected else ""))
+                header = HEADER if access.protected(settings, secrets) else ""
+                _say(READY.format(base=cluster.base_url(document), family=settings.family, header=header))
                 _wait_for_stop()
     except (Stop, SystemExit):  # while it starts, Ray turns the signal into SystemExit
         _say("stopped before it was ready")

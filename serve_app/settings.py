@@ -6,11 +6,15 @@ file comes from the environment: see `Secrets`.
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
 
+from limits import parse as parse_rate
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+MOST_BODY_BYTES = 64_000_000  # Ray's proxy turns larger ones down before anybody reads them
 
 
 class Group(BaseModel):
@@ -20,12 +24,31 @@ class Group(BaseModel):
 class Limits(Group):
     """What a request may bring; anything larger is refused before it costs much."""
 
-    max_body_bytes: int = Field(30_000_000, ge=1_000, description="HTTP body; more is 413")
+    max_body_bytes: int = Field(30_000_000, ge=1_000, le=MOST_BODY_BYTES, description="HTTP body; more is 413")
     max_image_bytes: int = Field(10 * 1024 * 1024, ge=1_000, description="one picture, decoded from base64")
     max_pixels: int = Field(40_000_000, ge=1_000, description="width x height of one picture, from its header")
     min_side: int = Field(16, ge=2, description="shortest side of a picture, pixels")
     max_state: int = Field(1024, ge=0, description="characters of `state`")
     max_waiting: int = Field(1000, ge=1, description="tasks waiting; further submits are refused with code 23")
+    body_timeout_s: float = Field(30.0, gt=0, description="for a whole HTTP body to arrive")
+    max_bodies: int = Field(128, ge=1, description="bodies on their way in per Ingress replica; stay below its max_ongoing_requests")
+    max_bodies_per_address: int = Field(16, ge=1, description="of them from one client address (IPv6: from one /64)")
+    max_bodies_bytes: int = Field(300_000_000, ge=1_000, description="bytes of bodies held at a time per Ingress replica; more is 503")
+
+
+class Rates(Group):
+    """How often clients may ask; over it 429. Each Ingress replica counts for itself. Texts such as `600/minute`, null for no limit."""
+
+    submits_per_key: str | None = Field("6000/minute", description="submits with one key")
+    submits_per_address: str | None = Field("6000/minute", description="submits from one client address (IPv6: from one /64)")
+    wrong_keys: str | None = Field("30/minute", description="wrong keys from one client address, before it may not try others")
+
+    @field_validator("*")
+    @classmethod
+    def _is_rate(cls, text: str | None) -> str | None:
+        if text is not None:
+            parse_rate(text)
+        return text
 
 
 class IngressSettings(Group):
@@ -37,6 +60,18 @@ class IngressSettings(Group):
     recovery_period_s: float = Field(5.0, gt=0, description="how often waiting rows and expired leases are looked for (+-20 %)")
     sweep_period_s: float = Field(60.0, gt=0, description="how often pictures are deleted that a dead process left behind (+-20 %)")
     callbacks_in_flight: int = Field(10, ge=1, description="callbacks being sent at a time per Ingress replica")
+
+
+class EgressSettings(Group):
+    """What the service fetches and calls because a request says so: pictures by URL, and hooks."""
+
+    allow_private: tuple[IPv4Network | IPv6Network, ...] = Field(
+        (),
+        description="networks that are not public and may be called nevertheless, as `10.1.0.0/16`; also by the global hook of "
+        "FACESWAP_NOTIFY_HOOK. A metadata service only where its address stands alone",
+    )
+    picture_timeout_s: float = Field(10.0, gt=0, le=60, description="for one picture, with its redirects")
+    hook_timeout_s: float = Field(10.0, gt=0, le=60, description="for one try of a callback")
 
 
 class PipelineSettings(Group):
@@ -101,8 +136,21 @@ class Settings(Group):
     )
     data_dir: Path = Field(Path("data"), description="tasks and pictures of this node; relative to where the service is started")
     models_dir: Path = Field(Path("models"), description="model files; the built-in ones in its folder builtin/")
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = Field(
+        (),
+        description="networks of reverse proxies whose X-Forwarded-For, -Proto and -Host (or Forwarded) count, as `10.1.0.0/16`; "
+        "without them all clients behind a proxy are one address to the limits",
+    )
+    allow_open: bool = Field(
+        False, description="answer everybody while there is no key at all; otherwise an open service answers only its own machine"
+    )
+    instances: tuple[str, ...] = Field(
+        (), description="the ids that accountFilter.instanceId may name; a blank one is always fine. None: it may name anything"
+    )
     limits: Limits = Limits()
+    rates: Rates = Rates()
     ingress: IngressSettings = IngressSettings()
+    egress: EgressSettings = EgressSettings()
     pipeline: PipelineSettings = PipelineSettings()
     detector: DetectorSettings = DetectorSettings()
     swapper: SwapperSettings = SwapperSettings()

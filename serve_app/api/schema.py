@@ -5,27 +5,59 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
+from serve_app.api.errors import Answer, ApiError
 from serve_app.tasks.task import Status, Task
 
+MAX_WAIT_S = 60
+MAX_PAGE_SIZE = 1000
 _MAX_INSTANCE_ID = 255
+_MAX_NAME = 64
 _UNKNOWN_FAILURE = "系统异常"
+_WISHES = {"string_type": "must be a string or null", "model_type": "must be a JSON object", "dict_type": "must be a JSON object"}
 
 
-class SwapBody(BaseModel):
-    """POST /mj/insight-face/swap. Members that we do not know are tolerated, null and "" mean absent."""
+class Body(BaseModel):
+    """What a client sends. Members that we do not know are tolerated, null and "" mean absent."""
 
-    model_config = ConfigDict(alias_generator=to_camel, extra="ignore", strict=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        alias_generator=to_camel, validate_by_name=False, extra="ignore", strict=True, frozen=True, hide_input_in_errors=True
+    )
 
-    source_base64: str | None = None
-    target_base64: str | None = None
-    source_url: str | None = None
-    target_url: str | None = None
-    notify_hook: str | None = None
-    state: str | None = None
-    account_filter: Any = None
+
+class Options(Body):
+    """Our own extensions of the contract. A member that we do not know is refused, so that none is asked for in vain."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    wait: float = Field(
+        0, ge=0, le=MAX_WAIT_S, description="Seconds to wait for the end of the task: the answer is then that of a finished task."
+    )
+
+    @field_validator("wait", mode="before")
+    @classmethod
+    def _none_is_zero(cls, given: object) -> object:
+        return 0 if given is None else given
+
+
+class SwapBody(Body):
+    """POST /mj/insight-face/swap. One of the two forms of each picture is required; base64 goes before the URL."""
+
+    source_base64: str | None = Field(None, description="The face: JPEG, PNG or WebP as base64 or as a data URL.")
+    target_base64: str | None = Field(None, description="The picture that the face goes into, likewise.")
+    source_url: str | None = Field(None, description="The face as an http or https URL of a public host.")
+    target_url: str | None = Field(None, description="The picture that the face goes into, likewise.")
+    notify_hook: str | None = Field(None, description="An http or https URL that is told of every change.")
+    state: str | None = Field(None, description="Repeated in every answer about the task.")
+    account_filter: Any = Field(None, description="Any shape; `instanceId`, a text or a number, names the instance.")
+    options: Options | None = None
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _blank_is_absent(cls, given: object) -> object:
+        return None if given == "" else given
 
     @property
     def instance_id(self) -> str | None:
@@ -36,6 +68,52 @@ class SwapBody(BaseModel):
         if not isinstance(found, str) or len(found) > _MAX_INSTANCE_ID or "\x00" in found:
             return None
         return found.strip() or None
+
+
+class IdsBody(Body):
+    """POST /mj/task/list-by-condition and list-by-ids, as clients send it; submission.parse_ids reads it more tolerantly."""
+
+    ids: list[str | int] | None = Field(None, max_length=10_000)
+
+
+class QueryBody(Body):
+    """POST /mj/task/query. All members are optional, and what is there must match."""
+
+    page_number: int = Field(0, ge=0, le=10_000_000, description="The first page is 0.")
+    page_size: int = Field(10, ge=1, le=MAX_PAGE_SIZE)
+    sort: str = Field("submitTime,desc", max_length=64, description="A member of the task and `asc` or `desc`.")
+    ids: list[str | int] | None = Field(None, max_length=10_000)
+    id: str | int | None = None
+    action: str | None = None
+    status: str | None = None
+    status_set: list[str] | None = Field(None, max_length=16)
+    state: str | None = None
+    description: str | None = None
+    fail_reason: str | None = None
+    instance_id: str | int | None = None
+    prompt: str | None = None
+    prompt_en: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_blanks(cls, given: object) -> object:
+        if not isinstance(given, dict):
+            return given
+        return {name: value for name, value in given.items() if value is not None and value != ""}
+
+
+def invalid(error: ValidationError) -> ApiError:
+    """The answer for a body that is not what its model says; names the member, quotes nothing of the value."""
+    found = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    place = [str(part)[:_MAX_NAME] for part in found["loc"]]
+    unknown = found["type"] == "extra_forbidden"
+    if not unknown and place[-1:] in (["str"], ["int"]):
+        place.pop()  # which member of a union was tried
+    name = ".".join(place) or "body"
+    if unknown:
+        return ApiError(Answer.INVALID, field=name, reason=f"`{name}` is not known. Leave it out.")
+    wish = _WISHES.get(found["type"]) or found["msg"].replace("Input should", "must")
+    return ApiError(Answer.INVALID, field=name, reason=f"`{name}` {wish}.")
 
 
 def task_json(task: Task, public_url: str | None) -> dict[str, object]:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import binascii
+from collections.abc import Awaitable, Collection
 from dataclasses import dataclass, field
+from typing import Protocol
 from urllib.parse import urlsplit
 
 import orjson
 import pybase64
 from pydantic import ValidationError
 
-from serve_app.api.config import Limits
+from serve_app.api.config import ApiConfig, Limits
 from serve_app.api.errors import Answer, ApiError
-from serve_app.api.schema import SwapBody
+from serve_app.api.schema import SwapBody, invalid
+from serve_app.egress.client import FetchFailed
 from serve_app.vision.image import ImageError, probe
 
-_MAX_HOOK = 2048
+_MAX_URL = 2048
 _MAX_IDS = 10_000
 _STRUCTURE = (b"[", b"{", b",")
 _MAX_STRUCTURE = 100_000
@@ -24,15 +27,18 @@ _BLANKS = b" \t\r\n\v\f"
 _TOO_LARGE = frozenset({"pixels"})
 
 
+class Get(Protocol):
+    """Fetches what is at a URL. Raises FetchFailed."""
+
+    def __call__(self, url: str, /, *, max_bytes: int) -> Awaitable[bytes]: ...
+
+
 @dataclass(frozen=True, slots=True)
-class Submission:
-    """A swap that may be accepted. source, target: the pictures as files, probed. notify_hook: of the request, or None."""
+class Pair:
+    """The two pictures of a swap that may be accepted, as files, probed."""
 
     source: bytes = field(repr=False)
     target: bytes = field(repr=False)
-    state: str | None = field(repr=False)
-    notify_hook: str | None = field(repr=False)
-    instance_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,25 +56,73 @@ _SOURCE = _Side("source", Answer.SOURCE_MISSING, Answer.SOURCE_FORMAT, Answer.SO
 _TARGET = _Side("target", Answer.TARGET_MISSING, Answer.TARGET_FORMAT, Answer.TARGET_SIZE, Answer.TARGET_URL)
 
 
-def parse_submission(body: bytes, limits: Limits) -> Submission:
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One picture as a request names it: its file, or the URL that it is to be fetched from. member: the one that held it."""
+
+    side: _Side
+    member: str
+    data: bytes | None = field(repr=False)
+    url: str | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A request in which nothing is wrong so far. notify_hook: its own, or None."""
+
+    source: Given
+    target: Given
+    body: SwapBody = field(repr=False)
+    notify_hook: str | None = field(repr=False)
+
+    @property
+    def wait_s(self) -> float:
+        """How long the client would wait for the end of the task."""
+        return self.body.options.wait if self.body.options else 0.0
+
+
+def parse_submission(body: bytes, config: ApiConfig) -> Draft:
     """Raises ApiError with the contract's answer for the first thing that is wrong, in the contract's order."""
     swap = _swap_body(body)
-    source_text = _present(_SOURCE, swap.source_base64, swap.source_url)
-    target_text = _present(_TARGET, swap.target_base64, swap.target_url)
+    source_member, source_text = _present(_SOURCE, swap.source_base64, swap.source_url)
+    target_member, target_text = _present(_TARGET, swap.target_base64, swap.target_url)
     hook = _hook(swap.notify_hook)
-    _check_state(swap.state, limits.max_state)
+    _check_state(swap.state, config.limits.max_state)
+    _check_instance(swap.instance_id, config.instances)
     if source_text == target_text:
         raise _same()
-    source = _picture(_SOURCE, source_text, limits)
-    target = _picture(_TARGET, target_text, limits)
+    source = _given(_SOURCE, source_member, source_text, config.limits)
+    target = _given(_TARGET, target_member, target_text, config.limits)
+    if source.data is not None and source.data == target.data:
+        raise _same()
+    return Draft(source, target, swap, hook)
+
+
+async def fetched(given: Given, get: Get, limits: Limits) -> bytes:
+    """The picture's file, fetched where only its URL was given. Raises ApiError."""
+    if given.data is not None:
+        return given.data
+    try:
+        return await get(given.url or "", max_bytes=limits.max_image_bytes)
+    except FetchFailed as error:
+        answer = given.side.size if error.reason == "size" else given.side.url
+        reason = f"`{given.member}` could not be fetched: {error}. Send another URL, or the picture itself in `{given.side.name}Base64`."
+        raise ApiError(answer, field=given.member, reason=reason) from None
+
+
+def complete(draft: Draft, source: bytes, target: bytes, limits: Limits) -> Pair:
+    """Checks what was fetched as what was sent has been. Raises ApiError."""
+    for given, data in ((draft.source, source), (draft.target, target)):
+        if given.data is None:
+            _check_picture(given.side, given.member, data, limits)
     if source == target:
         raise _same()
-    return Submission(source, target, swap.state, hook, swap.instance_id)
+    return Pair(source, target)
 
 
 def parse_ids(body: bytes) -> list[str]:
     """The ids of a list request: strings or numbers, each once; none where the body or its `ids` is empty or null. Raises ApiError."""
-    found = _json(body) if body.strip() else None
+    found = parse_json(body)
     if isinstance(found, dict):
         found = found.get("ids")
     if found is None:
@@ -79,6 +133,11 @@ def parse_ids(body: bytes) -> list[str]:
         raise ApiError(Answer.INVALID, field="ids", reason=f"Ask for at most {_MAX_IDS:,} tasks at a time.")
     wanted = (str(id).strip() for id in found if isinstance(id, str | int))
     return list(dict.fromkeys(id for id in wanted if 0 < len(id) <= 64))
+
+
+def parse_json(body: bytes) -> object:
+    """None for an empty body. Raises ApiError."""
+    return _json(body) if body.strip() else None
 
 
 def _json(body: bytes) -> object:
@@ -98,37 +157,56 @@ def _swap_body(body: bytes) -> SwapBody:
     try:
         return SwapBody.model_validate(found)
     except ValidationError as error:
-        name = ".".join(map(str, error.errors(include_url=False, include_input=False)[0]["loc"]))
-        raise ApiError(Answer.INVALID, field=name, reason=f"`{name}` must be a string or null.") from None
+        raise invalid(error) from None
 
 
-def _present(side: _Side, text: str | None, url: str | None) -> str:
+def _present(side: _Side, text: str | None, url: str | None) -> tuple[str, str]:
+    """The member that names the picture, and its value. base64 goes before the URL."""
     name = f"{side.name}Base64"
     if text and not text.isspace():
         if text[:64].lstrip()[:4].lower() == "http":
-            raise ApiError(side.url, field=name, reason=f"`{name}` holds a URL. Put the picture itself there, as base64 or as a data URL.")
-        return text
+            reason = f"`{name}` holds a URL. Put the picture itself there, as base64 or as a data URL, or the URL into `{side.name}Url`."
+            raise ApiError(side.url, field=name, reason=reason)
+        return name, text
     if url and url.strip():
-        name = f"{side.name}Url"
-        reason = f"`{name}` is not supported: this server does not fetch pictures. Send the picture in `{side.name}Base64`."
+        return f"{side.name}Url", url.strip()
+    reason = f"`{name}` is missing or blank. Put the picture there, as base64 or as a data URL, or its URL into `{side.name}Url`."
+    raise ApiError(side.missing, field=name, reason=reason)
+
+
+def _given(side: _Side, name: str, text: str, limits: Limits) -> Given:
+    if name.endswith("Base64"):
+        return Given(side, name, _picture(side, name, text, limits), None)
+    if len(text) > _MAX_URL or not is_http_url(text):
+        reason = f"`{name}` must be an http or https URL with a host, of at most {_MAX_URL} characters."
         raise ApiError(side.url, field=name, reason=reason)
-    raise ApiError(side.missing, field=name, reason=f"`{name}` is missing or blank. Put the picture there, as base64 or as a data URL.")
+    return Given(side, name, None, text)
 
 
 def _hook(hook: str | None) -> str | None:
     hook = (hook or "").strip()
     if not hook:
         return None
-    try:
-        parts = urlsplit(hook)
-        good = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
-        (parts.hostname or "").encode("idna")  # empty or overlong labels
-    except ValueError:
-        good = False
-    if not good or len(hook) > _MAX_HOOK or not hook.isprintable() or " " in hook:
-        reason = f"`notifyHook` must be an http or https URL with a host, of at most {_MAX_HOOK} characters; leave it out for no callbacks."
+    if len(hook) > _MAX_URL or not is_http_url(hook):
+        reason = f"`notifyHook` must be an http or https URL with a host, of at most {_MAX_URL} characters; leave it out for no callbacks."
         raise ApiError(Answer.INVALID, field="notifyHook", reason=reason)
     return hook
+
+
+def is_http_url(url: str) -> bool:
+    """Could a request be sent there? Where it may be sent is decided when it is."""
+    try:
+        parts = urlsplit(url)
+        (parts.hostname or "").encode("idna")  # empty or overlong labels
+        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0 and url.isprintable() and " " not in url
+    except ValueError:
+        return False
+
+
+def _check_instance(instance: str | None, known: Collection[str]) -> None:
+    if known and instance and instance not in known:
+        reason = "accountFilter.instanceId names no instance of this server. Leave it blank for any."
+        raise ApiError(Answer.INSTANCE_UNKNOWN, field="accountFilter.instanceId", instance=instance, reason=reason)
 
 
 def _check_state(state: str | None, longest: int) -> None:
@@ -143,12 +221,16 @@ def _same() -> ApiError:
     return ApiError(Answer.SAME_PICTURE, field="targetBase64", reason=reason)
 
 
-def _picture(side: _Side, text: str, limits: Limits) -> bytes:
+def _picture(side: _Side, name: str, text: str, limits: Limits) -> bytes:
     """The picture's file, checked by its header."""
-    name = f"{side.name}Base64"
     data = _base64(text)
     if data is None:
         raise ApiError(side.format, field=name, reason=f"`{name}` is not base64. Send base64 or data:image/...;base64,...")
+    _check_picture(side, name, data, limits)
+    return data
+
+
+def _check_picture(side: _Side, name: str, data: bytes, limits: Limits) -> None:
     if len(data) > limits.max_image_bytes:
         reason = f"`{name}` has {len(data):,} bytes; send a picture of at most {limits.max_image_bytes:,}."
         raise ApiError(side.size, field=name, reason=reason)
@@ -157,7 +239,6 @@ def _picture(side: _Side, text: str, limits: Limits) -> bytes:
     except ImageError as error:
         answer = side.size if error.reason in _TOO_LARGE else side.format
         raise ApiError(answer, field=name, reason=f"`{name}`: {error}") from None
-    return data
 
 
 def _base64(text: str) -> bytes | None:

@@ -17,6 +17,9 @@ DEFAULTS = {
     # Ray kills a proxy that is late three times in a row, and cuts every connection. A saturated one answers after up to
     # 13 s (200 clients, new connections): docs/decisions/0013.
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.deployments.proxy:middlewares",
+    # The server inside Ray's proxy would believe X-Forwarded-For of anybody on this machine; whom to believe is our setting.
+    "FORWARDED_ALLOW_IPS": "",
 }
 
 

@@ -14,15 +14,18 @@ from ray import serve
 from ray.serve.handle import DeploymentHandle
 from starlette.applications import Starlette
 
-from serve_app.api.app import ApiConfig, create_app
+from serve_app.api.app import ApiConfig, Service, create_app
 from serve_app.api.schema import task_json
 from serve_app.deployments import logs
 from serve_app.deployments.dispatcher import Dispatcher
+from serve_app.egress.address import AddressPolicy
+from serve_app.egress.client import Egress
 from serve_app.engines.runtimes import versions
 from serve_app.settings import Secrets, Settings
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import open_database
 from serve_app.tasks.delivery import Courier
+from serve_app.tasks.keys import KeyRing
 from serve_app.tasks.outbox import Outbox
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.sweep import sweep
@@ -46,7 +49,17 @@ class Ingress:
         database = open_database(settings.database)
         self._blobs = BlobStore(settings.blobs)
         self._store = TaskStore(database, self._blobs, max_attempts=settings.pipeline.max_attempts)
-        self._courier = Courier(Outbox(database), render=self._render, concurrency=settings.ingress.callbacks_in_flight)
+        self._policy = AddressPolicy(settings.egress.allow_private)
+        self._keys = KeyRing(database)
+        # Two, so that hooks whose names nobody resolves are never in the way of pictures.
+        self._hooks, self._pictures = Egress(self._policy, connections=settings.ingress.callbacks_in_flight), Egress(self._policy)
+        self._courier = Courier(
+            Outbox(database),
+            self._render,
+            self._hooks,
+            concurrency=settings.ingress.callbacks_in_flight,
+            timeout_s=settings.egress.hook_timeout_s,
+        )
         self._dispatcher = Dispatcher(
             pipeline.run_next.remote, limit=settings.ingress.max_dispatched, finished=self._courier.wake, lost=self._lost
         )
@@ -54,19 +67,28 @@ class Ingress:
         self._engines_asked = float("-inf")
 
     def __serve_build_asgi_app__(self) -> Starlette:
-        limits, secret = self._settings.limits, self._secrets.secret
+        settings, secret = self._settings, self._secrets.secret
         config = ApiConfig(
             secret=secret.get_secret_value() if secret else None,
             notify_hook=self._secrets.notify_hook,
             public_url=self._secrets.public_url,
-            limits=limits,
-            max_waiting=limits.max_waiting,
+            limits=settings.limits,
+            max_waiting=settings.limits.max_waiting,
+            rates=settings.rates,
+            trusted_proxies=settings.trusted_proxies,
+            instances=settings.instances,
+            picture_timeout_s=settings.egress.picture_timeout_s,
+            allow_open=settings.allow_open,
+            reply_request_id=False,  # Ray's proxy does
         )
-        return create_app(self._store, self._blobs, config, on_accepted=self._accepted, health=self._health, lifespan=self._lifespan)
+        service = Service(self._store, self._blobs, self._keys, self._pictures, config, on_accepted=self._accepted, health=self._health)
+        return create_app(service, self._lifespan)
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
         loops = [asyncio.create_task(loop) for loop in (self._dispatcher.run(), self._recover(), self._sweep())]
+        await self._hooks.start()
+        await self._pictures.start()
         await self._courier.start()
         try:
             yield
@@ -75,6 +97,8 @@ class Ingress:
                 loop.cancel()
             await asyncio.gather(*loops, return_exceptions=True)
             await self._courier.stop()
+            await self._hooks.close()
+            await self._pictures.close()
 
     async def _recover(self) -> None:
         """Waiting rows and expired leases are worked on even if the replica that accepted or claimed them is gone."""

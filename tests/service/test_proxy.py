@@ -27,6 +27,29 @@ def test_ray_reads_what_we_set_for_its_proxy() -> None:
             assert f'"{name}"' in source, f"Ray does not know {name}"
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("x-request-id", "Größe".encode("latin-1")),
+        ("x-request-id", b"a" * 3000),
+        ("x-request-timeout-seconds", b"0.000001"),
+        ("x-request-disconnect-disabled", b"?1"),
+        ("serve_multiplexed_model_id", b"\xff"),
+        ("x-session-id", b"\xff"),
+    ],
+)
+def test_headers_that_steer_ray_are_not_for_strangers(client: Client, name: str, value: bytes) -> None:
+    answer = client.request("GET", "/mj/task/1/fetch", headers={name: value})
+    assert answer.status_code == 404
+    assert answer.json()["code"] == 3
+    assert len(answer.headers.get_list("x-request-id")) == 1
+    assert len(answer.headers["x-request-id"]) < 64
+
+
+def test_a_request_keeps_its_id(client: Client) -> None:
+    assert client.request("GET", "/health", headers={"x-request-id": "mine-1"}).headers.get_list("x-request-id") == ["mine-1"]
+
+
 def proxies() -> list[int]:
     """Process ids of the proxies in this session of processes."""
     found = []

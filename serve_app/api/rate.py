@@ -1,0 +1,85 @@
+"""How often: submits of a key and of an address, and wrong keys of an address. Each process counts for itself."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections import OrderedDict
+
+import limits
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import SlidingWindowCounterRateLimiter
+
+from serve_app.api.config import RateConfig
+from serve_app.api.errors import Answer, ApiError
+
+_MAX_COUNTED = 5_000  # the library looks at all of them at each hit: 0.4 ms
+_MAX_KNOWN = 10_000
+
+
+class Rates:
+    """Addresses as origin.client_address gives them.
+
+    An address that has sent too many wrong keys may not even try, so that nobody can guess; but a key that was right from there before
+    goes on being right: behind a proxy that is not trusted all clients have one address, and a wrong key must not lock out the others.
+    """
+
+    def __init__(self, config: RateConfig) -> None:
+        self._keys = _Limit(config.submits_per_key, "submits with this key")
+        self._addresses = _Limit(config.submits_per_address, "submits from your address")
+        self._wrong = _Limit(config.wrong_keys, "wrong keys from your address")
+        self._known: OrderedDict[bytes, None] = OrderedDict()
+
+    async def submit(self, key: str, address: str) -> None:
+        """Count one submit. key: its id, "" where the service is open. Raises ApiError RATE_LIMITED."""
+        await self._addresses.count(address)
+        if key:
+            await self._keys.count(key)
+
+    async def may_try(self, address: str, *tokens: bytes) -> None:
+        """Before the keys of a request are looked up. Raises ApiError RATE_LIMITED where this address has tried too many wrong ones."""
+        if not any(_pair(address, token) in self._known for token in tokens):
+            await self._wrong.check(address)
+
+    async def wrong(self, address: str) -> None:
+        """Count a wrong key. Raises ApiError RATE_LIMITED from the first that is one too many."""
+        await self._wrong.count(address)
+
+    def right(self, address: str, token: bytes) -> None:
+        """Remember that this key was right."""
+        pair = _pair(address, token)
+        self._known[pair] = None
+        self._known.move_to_end(pair)
+        if len(self._known) > _MAX_KNOWN:
+            self._known.popitem(last=False)
+
+
+class _Limit:
+    """One limit for many who. text: such as "600/minute"; None for no limit."""
+
+    def __init__(self, text: str | None, what: str) -> None:
+        self._limit = limits.parse(text) if text else None
+        self._what = what
+        self._storage = MemoryStorage()
+        self._limiter = SlidingWindowCounterRateLimiter(self._storage)
+
+    async def count(self, who: str) -> None:
+        if self._limit is None:
+            return
+        if len(self._storage.storage) > _MAX_COUNTED:
+            await self._storage.reset()  # so many different ones: counting starts anew, and memory and time stay bounded
+        if not await self._limiter.hit(self._limit, who):
+            raise await self._refusal(self._limit, who)
+
+    async def check(self, who: str) -> None:
+        if self._limit is not None and not await self._limiter.test(self._limit, who):
+            raise await self._refusal(self._limit, who)
+
+    async def _refusal(self, limit: limits.RateLimitItem, who: str) -> ApiError:
+        window = await self._limiter.get_window_stats(limit, who)
+        reason = f"Too many {self._what}: the limit is {limit}. Try again later."
+        return ApiError(Answer.RATE_LIMITED, reason=reason, retry_after=window.reset_time - time.time())
+
+
+def _pair(address: str, token: bytes) -> bytes:
+    return hashlib.sha256(address.encode() + b"\x00" + token).digest()

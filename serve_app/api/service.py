@@ -1,0 +1,40 @@
+"""What the routes stand on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+from serve_app.api.config import ApiConfig
+from serve_app.api.errors import Answer, ApiError, log_failure
+from serve_app.egress.client import Egress
+from serve_app.tasks.blobs import BlobStore
+from serve_app.tasks.keys import KeyRing
+from serve_app.tasks.store import TaskStore
+from serve_app.tasks.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """on_accepted: told of each accepted task, after its commit. health: the members of GET /health."""
+
+    store: TaskStore
+    blobs: BlobStore
+    keys: KeyRing
+    egress: Egress
+    config: ApiConfig
+    on_accepted: Callable[[Task], None]
+    health: Callable[[], Awaitable[dict[str, object]]]
+
+
+@asynccontextmanager
+async def store_errors(answer: Answer = Answer.STORE_DOWN, but: tuple[type[Exception], ...] = ()) -> AsyncIterator[None]:
+    """A store that fails is an answer of its own (503), not a fault of the request. ApiError and `but` go through."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, (ApiError, *but)):
+            raise
+        log_failure("the task store", error)
+        raise ApiError(answer, reason="The server cannot reach its storage. Try again later.", retry_after=5) from None

@@ -1,0 +1,164 @@
+"""POST /mj/insight-face/swap: read, check, fetch what is only named, accept, answer."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import cast
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serve_app.api.body import read_body, release_body
+from serve_app.api.caller import Caller
+from serve_app.api.errors import Answer, ApiError, envelope, log_failure
+from serve_app.api.origin import base_url, client_address
+from serve_app.api.rate import Rates
+from serve_app.api.schema import task_json
+from serve_app.api.service import Service, store_errors
+from serve_app.api.submission import Draft, Pair, complete, fetched, parse_submission
+from serve_app.tasks.quota import QuotaExceeded
+from serve_app.tasks.repeats import IdempotencyMismatch
+from serve_app.tasks.task import NewTask, Task
+
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})", re.IGNORECASE)
+_LONGEST_WAIT_S = 60.0
+_LOOK_S = 0.1
+
+
+class Submit:
+    def __init__(self, service: Service, rates: Rates) -> None:
+        self._service = service
+        self._rates = rates
+
+    async def swap(self, request: Request) -> Response:
+        caller, limits = Caller.of(request), self._service.config.limits
+        await self._rates.submit(caller.key, client_address(request.scope))
+        key, waiting = _idempotency_key(request), await self._waiting()
+        if key is None:
+            self._check_room(waiting)  # before a byte of the body is read
+        body = await read_body(request, limits.max_body_bytes)
+        # Parsing and base64 in one thread call, both headers in another; the loop stays free for others.
+        draft = await asyncio.to_thread(parse_submission, body, self._service.config)
+        del body
+        new = self._new(request, caller, draft, key, await asyncio.to_thread(_fingerprint, draft) if key else None)
+        wait_s = min(_LONGEST_WAIT_S, max(draft.wait_s, _preferred(request)))
+        task = await self._earlier(new) if key else None
+        if task is None:
+            self._check_room(waiting)
+            task = await self._accept(new, await self._pictures(draft), caller)
+        del draft
+        release_body(request)  # what waits now holds no bytes
+        return await self._answer(task, caller, waiting, wait_s)
+
+    async def _waiting(self) -> int:
+        async with store_errors(Answer.SUBMIT_FAILED):
+            return await self._service.store.count_waiting()
+
+    def _check_room(self, waiting: int) -> None:
+        if waiting >= self._service.config.max_waiting:
+            raise ApiError(Answer.QUEUE_FULL, reason="Too many tasks are waiting. Send this one again later.")
+
+    async def _pictures(self, draft: Draft) -> Pair:
+        """The pictures that came only as URLs are fetched before anything is accepted."""
+        limits, get = self._service.config.limits, partial(self._service.egress.get, timeout_s=self._service.config.picture_timeout_s)
+        both = await asyncio.gather(*(fetched(given, get, limits) for given in (draft.source, draft.target)), return_exceptions=True)
+        for found in both:
+            if isinstance(found, BaseException):
+                raise found
+        source, target = cast("list[bytes]", both)
+        return await asyncio.to_thread(complete, draft, source, target, limits)
+
+    def _new(self, request: Request, caller: Caller, draft: Draft, key: str | None, fingerprint: str | None) -> NewTask:
+        return NewTask(
+            mode=request.scope.get("faceswap.mode"),
+            state=draft.body.state,
+            notify_hook=draft.notify_hook or self._service.config.notify_hook,
+            instance_id=draft.body.instance_id,
+            base_url=base_url(request),
+            owner=caller.key,
+            idempotency_key=key,
+            fingerprint=fingerprint,
+        )
+
+    async def _earlier(self, new: NewTask) -> Task | None:
+        """The task that this request asks for again, whatever has become of the queue, the key's limits or a URL since."""
+        async with _store_refusals():
+            return await self._service.store.earlier(new)
+
+    async def _accept(self, new: NewTask, pair: Pair, caller: Caller) -> Task:
+        service = self._service
+        async with _store_refusals():
+            task = await service.store.submit(new, partial(service.blobs.put_inputs, source=pair.source, target=pair.target), caller.quota)
+        try:
+            service.on_accepted(task)  # also for a repetition: a surplus offer is harmless
+        except Exception as error:  # the task is accepted and recovery will find it
+            log_failure("on_accepted", error)
+        return task
+
+    async def _answer(self, task: Task, caller: Caller, waiting: int, wait_s: float) -> Response:
+        """The contract's answer; for a caller who waits with the task as an extra member, finished or as far as it came."""
+        properties = {"discordInstanceId": task.instance_id or "", "numberOfQueues": waiting}
+        if not wait_s:
+            return envelope(Answer.ACCEPTED, result=task.id, properties=properties)
+        seen = await self._ended(task, caller, wait_s)
+        extra = {"task": task_json(seen, self._service.config.public_url)}
+        return envelope(
+            Answer.ACCEPTED, result=task.id, properties=properties, extra=extra, headers={"Preference-Applied": f"wait={wait_s:g}"}
+        )
+
+    async def _ended(self, task: Task, caller: Caller, wait_s: float) -> Task:
+        """The task once it has ended, or as it is when the time is up."""
+        until = time.monotonic() + wait_s
+        while not task.status.terminal and (left := until - time.monotonic()) > 0:
+            await asyncio.sleep(min(_LOOK_S, left))  # another process ends it
+            async with store_errors():
+                found = await self._service.store.get(task.id, caller.owner)
+            if found is None:  # deleted: there is nothing to wait for
+                break
+            task = found
+        return task
+
+
+@asynccontextmanager
+async def _store_refusals() -> AsyncIterator[None]:
+    """What the store refuses, and that it fails, as answers."""
+    try:
+        async with store_errors(Answer.SUBMIT_FAILED, (QuotaExceeded, IdempotencyMismatch)):
+            yield
+    except QuotaExceeded as error:
+        answer = Answer.DAILY_LIMIT if error.kind == "daily" else Answer.CONCURRENT_LIMIT
+        raise ApiError(answer, reason=f"The {error.kind} limit of your key is reached.") from None
+    except IdempotencyMismatch:
+        reason = "Another request was sent with this Idempotency-Key. Send each request with a key of its own."
+        raise ApiError(Answer.IDEMPOTENCY_MISMATCH, field="Idempotency-Key", reason=reason) from None
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key", "").strip().strip('"')
+    if key and not _KEY.fullmatch(key):
+        reason = "An Idempotency-Key has 1 to 255 printable ASCII characters and no blanks."
+        raise ApiError(Answer.INVALID, field="Idempotency-Key", reason=reason)
+    return key or None
+
+
+def _fingerprint(draft: Draft) -> str:
+    """What a repetition must have in common with the first request: its pictures, or where they are, and what is to happen."""
+    digest = hashlib.sha256()
+    source, target, body = draft.source, draft.target, draft.body
+    for part in (source.data, source.url, target.data, target.url, body.state, draft.notify_hook, body.instance_id):
+        text = part if isinstance(part, bytes) else repr(part).encode()
+        digest.update(len(text).to_bytes(8, "big") + text)
+    return digest.hexdigest()
+
+
+def _preferred(request: Request) -> float:
+    """Seconds of `Prefer: wait=N` (RFC 7240); 0 without."""
+    found = _WAIT.search(",".join(request.headers.getlist("prefer")))
+    return float(found[1]) if found else 0.0

@@ -1,0 +1,46 @@
+"""Nobody starts an open service for a whole network by accident."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from ipaddress import ip_address
+
+from serve_app.settings import Secrets, Settings
+from serve_app.tasks.database import create_schema, open_database
+from serve_app.tasks.keys import KeyRing
+
+HOW = (
+    "there is no key yet, so anybody who reaches {host} could use this service. Make one with `faceswap key create` or set "
+    "FACESWAP_SECRET; or listen on 127.0.0.1; or say allow_open: true in the config file"
+)
+
+
+def protected(settings: Settings, secrets: Secrets) -> bool:
+    """Is a key asked for: the secret of the environment, or one that was ever made?"""
+    return secrets.secret is not None or asyncio.run(_any_key(settings))
+
+
+def refuse_open(host: str, settings: Settings, secrets: Secrets) -> None:
+    """Raises ValueError for a service without a key on an address that others can reach."""
+    if not (settings.allow_open or is_loopback(host) or protected(settings, secrets)):
+        raise ValueError(HOW.format(host=host))
+
+
+def is_loopback(host: str) -> bool:
+    """Does the address, or each address of the name, belong to this machine only?"""
+    with contextlib.suppress(OSError, ValueError):
+        return all(ip_address(info[4][0]).is_loopback for info in socket.getaddrinfo(host, None))
+    return False
+
+
+async def _any_key(settings: Settings) -> bool:
+    if not settings.database.exists():
+        return False
+    create_schema(settings.database)  # one of an older release may have no table of keys
+    database = open_database(settings.database)
+    try:
+        return await KeyRing(database).any()
+    finally:
+        await database.close()

@@ -1,0 +1,111 @@
+"""What stands inside Ray's proxy, before its own code: headers that would steer it are taken away, huge bodies turned down.
+
+A body that Ray's proxy has begun to read goes to a replica piece by piece, wanted or not, and each piece costs a call between the two.
+One that says it is larger than any limit that can be set is answered here, and what comes byte by byte is gathered here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve_app.api.errors import Answer, envelope
+from serve_app.settings import MOST_BODY_BYTES
+
+# Timeouts, disconnects and the choice of a replica are not for strangers to set.
+_STEERING = frozenset({b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"serve_multiplexed_model_id", b"x-session-id"})
+_REQUEST_ID = b"x-request-id"
+_GOOD_ID = re.compile(rb"[\x21-\x7e]{1,128}")  # Ray repeats any id, and answers 500 in plain text to one that is not UTF-8
+PIECE_BYTES = 16_384  # what BodyGate counts as progress
+_LINGER_S = 2.0
+_SIP_S = 0.02  # the server reads 64 KB ahead, so this is some 3 MB/s
+
+
+def middlewares() -> list[Middleware]:
+    """Ray calls this in each proxy that it starts (RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH)."""
+    return [Middleware(OwnHeaders), Middleware(HugeBodies), Middleware(WholePieces)]
+
+
+class OwnHeaders:
+    """ASGI middleware: no header of Ray Serve's own comes from outside, and x-request-id only where it is short and printable."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            scope["headers"] = [pair for pair in scope["headers"] if _passes(*pair)]
+        await self._app(scope, receive, send)
+
+
+def _passes(name: bytes, value: bytes) -> bool:
+    if name == _REQUEST_ID:
+        return _GOOD_ID.fullmatch(value) is not None
+    return name not in _STEERING
+
+
+class HugeBodies:
+    """ASGI middleware: 413 for a body that states more than MOST_BODY_BYTES, and a lingering close.
+
+    A client that only writes has to be read for a while, or it meets a reset instead of the answer; but slowly, and not for long.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or _stated(scope) <= MOST_BODY_BYTES:
+            return await self._app(scope, receive, send)
+        reason = f"The body has more than {MOST_BODY_BYTES:,} bytes. Send smaller pictures."
+        properties = {"field": "body", "reason": reason}
+        headers = {"Connection": "close", "Access-Control-Allow-Origin": "*"}
+
+        async def lingering(message: Message) -> None:
+            if message["type"] == "http.response.body":
+                await send({**message, "more_body": True})
+                await _linger(receive)
+                message = {"type": "http.response.body"}
+            await send(message)
+
+        await envelope(Answer.BODY_TOO_LARGE, properties=properties, headers=headers)(scope, receive, lingering)
+
+
+class WholePieces:
+    """ASGI middleware: a body is passed on in pieces of at least PIECE_BYTES, the last one excepted."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self._app(scope, receive, send)
+        piece = bytearray()
+
+        async def gathered() -> Message:
+            while (message := await receive())["type"] == "http.request":
+                piece.extend(message.get("body", b""))
+                more = message.get("more_body", False)
+                if not more or len(piece) >= PIECE_BYTES:
+                    body = bytes(piece)
+                    piece.clear()
+                    return {"type": "http.request", "body": body, "more_body": more}
+            return message
+
+        await self._app(scope, gathered, send)
+
+
+async def _linger(receive: Receive) -> None:
+    try:
+        async with asyncio.timeout(_LINGER_S):
+            while (await receive())["type"] != "http.disconnect":
+                await asyncio.sleep(_SIP_S)
+    except TimeoutError:
+        return
+
+
+def _stated(scope: Scope) -> int:
+    length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
+    return int(length[:20]) if length.isdigit() else 0
