@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 from ipaddress import ip_address
@@ -51,18 +52,20 @@ class Auth:
             if self._allow_open or _on_loopback(scope):
                 return Caller("", "admin")
             raise _unauthorized(_NO_KEY)
-        address, tokens = client_address(scope), _tokens(Headers(scope=scope))
-        await self._rates.may_try(address, *tokens)
+        address = client_address(scope)
+        tokens = await self._rates.may_try(address, *_tokens(Headers(scope=scope)))
         found = [(token, await self._known(token)) for token in tokens]
-        for token, caller in found:
-            if isinstance(caller, Caller):
-                self._rates.right(address, token)
-                return caller
+        right = next(((token, caller) for token, caller in found if isinstance(caller, Caller)), None)
+        if right:
+            self._rates.right(address, right[0])
+        if any(caller is None for _, caller in found):
+            with contextlib.suppress(*[ApiError] if right else []):  # a right key beside it opens; the next guess is not looked up
+                await self._rates.wrong(address)
+        if right:
+            return right[1]
         for _, refused in found:
             if isinstance(refused, ApiError):
                 raise refused
-        if tokens:
-            await self._rates.wrong(address)
         raise _unauthorized("Send your key in the header mj-api-secret, or as Authorization: Bearer.")
 
     async def _any_key(self) -> bool:

@@ -36,10 +36,17 @@ class Rates:
         if key:
             await self._keys.count(key)
 
-    async def may_try(self, address: str, *tokens: bytes) -> None:
-        """Before the keys of a request are looked up. Raises ApiError RATE_LIMITED where this address has tried too many wrong ones."""
-        if not any(_pair(address, token) in self._known for token in tokens):
+    async def may_try(self, address: str, *tokens: bytes) -> list[bytes]:
+        """Which of a request's keys may be looked up: all, or those that were right before where this address has tried too many wrong
+        ones. Raises ApiError RATE_LIMITED where there is none."""
+        try:
             await self._wrong.check(address)
+        except ApiError:
+            known = [token for token in tokens if _pair(address, token) in self._known]
+            if known:
+                return known
+            raise
+        return list(tokens)
 
     async def wrong(self, address: str) -> None:
         """Count a wrong key. Raises ApiError RATE_LIMITED from the first that is one too many."""

@@ -28,14 +28,18 @@ from serve_app.tasks.task import NewTask, Task
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})", re.IGNORECASE)
+_FETCHES_PER_KEY = 8
 _LONGEST_WAIT_S = 60.0
 _LOOK_S = 0.1
+_MOST_WAITERS = 64  # each holds one of the requests that a replica takes at a time
 
 
 class Submit:
     def __init__(self, service: Service, rates: Rates) -> None:
         self._service = service
         self._rates = rates
+        self._waiters = 0
+        self._turns: dict[str, asyncio.Semaphore] = {}  # by key: one key's slow URLs leave connections for others
 
     async def swap(self, request: Request) -> Response:
         caller, limits = Caller.of(request), self._service.config.limits
@@ -52,7 +56,7 @@ class Submit:
         task = await self._earlier(new) if key else None
         if task is None:
             self._check_room(waiting)
-            task = await self._accept(new, await self._pictures(draft), caller)
+            task = await self._accept(new, await self._pictures(draft, caller), caller)
         del draft
         release_body(request)  # what waits now holds no bytes
         return await self._answer(task, caller, waiting, wait_s)
@@ -65,9 +69,14 @@ class Submit:
         if waiting >= self._service.config.max_waiting:
             raise ApiError(Answer.QUEUE_FULL, reason="Too many tasks are waiting. Send this one again later.")
 
-    async def _pictures(self, draft: Draft) -> Pair:
+    async def _pictures(self, draft: Draft, caller: Caller) -> Pair:
         """The pictures that came only as URLs are fetched before anything is accepted."""
-        limits, get = self._service.config.limits, partial(self._service.egress.get, timeout_s=self._service.config.picture_timeout_s)
+        limits, turns = self._service.config.limits, self._turns.setdefault(caller.key, asyncio.Semaphore(_FETCHES_PER_KEY))
+
+        async def get(url: str, /, *, max_bytes: int) -> bytes:
+            async with turns:
+                return await self._service.egress.get(url, max_bytes=max_bytes, timeout_s=self._service.config.picture_timeout_s)
+
         both = await asyncio.gather(*(fetched(given, get, limits) for given in (draft.source, draft.target)), return_exceptions=True)
         for found in both:
             if isinstance(found, BaseException):
@@ -114,10 +123,20 @@ class Submit:
         )
 
     async def _ended(self, task: Task, caller: Caller, wait_s: float) -> Task:
-        """The task once it has ended, or as it is when the time is up."""
-        until = time.monotonic() + wait_s
-        while not task.status.terminal and (left := until - time.monotonic()) > 0:
-            await asyncio.sleep(min(_LOOK_S, left))  # another process ends it
+        """The task once it has ended, or as it is when the time is up, or at once where too many wait already."""
+        if self._waiters >= _MOST_WAITERS:
+            return task
+        self._waiters += 1
+        try:
+            return await self._watched(task, caller, wait_s)
+        finally:
+            self._waiters -= 1
+
+    async def _watched(self, task: Task, caller: Caller, wait_s: float) -> Task:
+        started = time.monotonic()
+        while not task.status.terminal and (waited := time.monotonic() - started) < wait_s:
+            # Another process ends it. Who has waited for long can wait a little longer.
+            await asyncio.sleep(min(max(_LOOK_S, waited / 20), wait_s - waited))
             async with store_errors():
                 found = await self._service.store.get(task.id, caller.owner)
             if found is None:  # deleted: there is nothing to wait for

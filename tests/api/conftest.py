@@ -8,17 +8,19 @@ from typing import Any
 import pytest
 
 from serve_app.api.app import ApiConfig
+from serve_app.egress.client import Egress
 from tests.api.support import MakeService, Service, build
 
 
 @pytest.fixture
 async def make_service(tmp_path: Path) -> AsyncIterator[MakeService]:
-    """Make a service with these members of ApiConfig."""
+    """Make a service with these members of ApiConfig, open to everybody where it has no key; `egress` as in `build`."""
     async with AsyncExitStack() as stack:
 
-        async def make(**config: Any) -> Service:
-            service = build(tmp_path, ApiConfig(**config))
+        async def make(*, egress: Egress | None = None, **config: Any) -> Service:
+            service = build(tmp_path, ApiConfig(**{"allow_open": True, **config}), egress=egress)
             stack.push_async_callback(service.database.close)
+            await stack.enter_async_context(service.app.router.lifespan_context(service.app))
             await stack.enter_async_context(service.client)
             return service
 
@@ -29,3 +31,9 @@ async def make_service(tmp_path: Path) -> AsyncIterator[MakeService]:
 async def service(make_service: MakeService) -> Service:
     """A service without a secret."""
     return await make_service()
+
+
+@pytest.fixture(scope="session")
+def examples(request: pytest.FixtureRequest) -> int:
+    """How many swap bodies are made up, --fuzz."""
+    return int(request.config.getoption("--fuzz"))

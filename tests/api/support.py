@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
-from collections.abc import Awaitable, Callable
+import socket
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import httpx2
 import numpy as np
+import uvicorn
 from PIL import Image
 from starlette.applications import Starlette
 
 from serve_app.api.app import ApiConfig, create_app
+from serve_app.api.service import Service as ApiService
+from serve_app.egress.address import AddressPolicy
+from serve_app.egress.client import Egress
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import Database, create_schema, open_database
+from serve_app.tasks.keys import KeyRing
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Task
 
 SWAP = "/mj/insight-face/swap"
 LEFT_OUT = object()
+SUFFIX = "abcdefghijklmnopqrstuv"  # of the names of results
 
 
 def sample(seed: int = 0, format: str = "PNG", width: int = 48, height: int = 32) -> bytes:
@@ -48,15 +58,21 @@ def swap_body(**members: object) -> dict[str, object]:
 
 @dataclass
 class Service:
-    """The application and what stands behind it. accepted: what on_accepted heard."""
+    """The application and what stands behind it. accepted: what on_accepted heard; arrived: set when it hears."""
 
     client: httpx2.AsyncClient
     app: Starlette
     store: TaskStore
     blobs: BlobStore
     database: Database
+    keys: KeyRing
     folder: Path
     accepted: list[Task] = field(default_factory=list)
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def post(self, path: str = SWAP, body: object = None, headers: Mapping[str, str] | None = None) -> httpx2.Response:
+        """POST JSON: what is given, or a good submit."""
+        return await self.client.post(path, json=swap_body() if body is None else body, headers=dict(headers or {}))
 
     async def submit(self, **members: object) -> Any:
         """POST a swap of two small pictures; returns the JSON body."""
@@ -75,7 +91,7 @@ class Service:
         task = await self.store.claim("test", 30)
         assert task is not None
         assert task.id == id
-        name = f"{id}-abcdefghijklmnopqrstuv.{ext}"
+        name = f"{id}-{SUFFIX}.{ext}"
         await self.blobs.put(f"{id}/result.{ext}", picture)
         assert await self.store.succeed(task, f"{id}/result.{ext}", name, {"family": "test"})
         return name
@@ -83,6 +99,16 @@ class Service:
     def stored(self) -> list[Path]:
         """Every file of every task."""
         return [path for path in (self.folder / "blobs").rglob("*") if path.is_file()]
+
+    def rows(self) -> int:
+        """Rows of all tables that a request can write to."""
+        with closing(sqlite3.connect(self.folder / "tasks.db")) as connection:
+            return sum(connection.execute(f"SELECT count(*) FROM {name}").fetchone()[0] for name in ("tasks", "callbacks", "usage"))
+
+    def drop(self, table: str = "tasks") -> None:
+        """What a lost database looks like from here."""
+        with closing(sqlite3.connect(self.folder / "tasks.db")) as connection:
+            connection.execute(f"DROP TABLE {table}")
 
 
 MakeService = Callable[..., Awaitable[Service]]
@@ -98,13 +124,45 @@ def build(
     *,
     on_accepted: Callable[[Task], None] | None = None,
     health: Callable[[], Awaitable[dict[str, object]]] = healthy,
+    egress: Egress | None = None,
 ) -> Service:
-    """The real application on a real SQLite file and a real folder of pictures. The caller closes `client` and `database`."""
+    """The real application on a real SQLite file and a real folder of pictures. The caller closes `client` and `database`.
+
+    egress: not started; the application's lifespan does that. None: one that calls public addresses only.
+    """
     create_schema(folder / "tasks.db")
     database = open_database(folder / "tasks.db")
     blobs = BlobStore(folder / "blobs")
     store = TaskStore(database, blobs)
     accepted: list[Task] = []
-    app = create_app(store, blobs, config, on_accepted or accepted.append, health)
+    arrived = asyncio.Event()
+    keys = KeyRing(database)
+    out = egress or Egress(AddressPolicy())
+
+    def accept(task: Task) -> None:
+        accepted.append(task)
+        arrived.set()
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        await out.start()
+        yield
+        await out.close()
+
+    app = create_app(ApiService(store, blobs, keys, out, config, on_accepted or accept, health), lifespan)
     client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://swap.test")
-    return Service(client, app, store, blobs, database, folder, accepted)
+    return Service(client, app, store, blobs, database, keys, folder, accepted, arrived)
+
+
+@asynccontextmanager
+async def served(app: Starlette) -> AsyncIterator[str]:
+    """The application behind a real HTTP server on the loopback; where it is. Its lifespan is the caller's business."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off"))
+    running = asyncio.create_task(server.serve([listener]))
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await running
+        listener.close()

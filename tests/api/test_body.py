@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
 from collections.abc import AsyncIterator
 from http import HTTPStatus
 from typing import Any
 
 import httpx2
 import pytest
-import uvicorn
 from starlette.types import Message
 
-from tests.api.support import SWAP, MakeService, Service, swap_body
+from tests.api.support import SWAP, MakeService, Service, served, swap_body
 
 LIMIT = 30_000_000
 
@@ -59,13 +56,8 @@ async def test_a_connection_that_ends_early_keeps_nothing(service: Service) -> N
 async def address(make_service: MakeService) -> AsyncIterator[str]:
     """The service behind a real HTTP server on the loopback."""
     service = await make_service(secret="key")
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(service.app, log_config=None, lifespan="off"))
-    running = asyncio.create_task(server.serve([listener]))
-    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    server.should_exit = True
-    await running
-    listener.close()
+    async with served(service.app) as url:
+        yield url
 
 
 async def test_the_wire(address: str) -> None:

@@ -25,9 +25,16 @@ def ray_cluster() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def client(ray_cluster: None, builtin_weights: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the service of `client` keeps its tasks and keys."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture(scope="session")
+def client(ray_cluster: None, builtin_weights: Path, data_dir: Path) -> Iterator[Client]:
     """The service with two Ingress replicas, as in production, and a client that knows its secret."""
-    settings = {"data_dir": tmp_path_factory.mktemp("data"), "models_dir": builtin_weights.parent}
+    # Tests send many wrong keys, all from one address.
+    settings = {"data_dir": data_dir, "models_dir": builtin_weights.parent, "rates": {"wrong_keys": "6000/minute"}}
     config = cluster.load_config(ROOT / "config" / "local.yaml", port=free_port(), settings=settings)
     for deployment in config.applications[0].deployments:
         if deployment.name == "Ingress":

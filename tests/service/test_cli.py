@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -18,26 +16,9 @@ from benchmarks.service import serving
 from tests.pictures import ASTRONAUT, HANKS
 from tests.service.client import Client
 from tests.service.hook import listening
+from tests.service.processes import child_of, members
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 FACESWAP = str(Path(sys.executable).parent / "faceswap")
-
-
-def members(session: int) -> list[str]:
-    """Command lines of the processes of a session that are still alive."""
-    alive = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            state, _, _, sid = stat.read_text().rpartition(")")[2].split()[:4]
-            if int(sid) == session and state != "Z":
-                alive.append((stat.parent / "cmdline").read_text())
-        except OSError:
-            continue
-    return alive
-
-
-def child_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
 def test_it_starts_swaps_and_leaves_nothing_behind(tmp_path: Path, builtin_weights: Path) -> None:
@@ -68,23 +49,6 @@ def test_it_starts_swaps_and_leaves_nothing_behind(tmp_path: Path, builtin_weigh
     assert members(session) == []
     assert list(home.rglob("*")) == []
     assert list(Path(tempfile.gettempdir()).glob(f"faceswap-{service.process.pid}-*")) == []
-
-
-def test_a_sigterm_to_the_process_group_finishes_what_runs_and_keeps_what_waits(tmp_path: Path) -> None:
-    config = tmp_path / "slow.yaml"
-    config.write_text((ROOT / "config" / "local.yaml").read_text().replace("family: auto", "family: fake\n      fake: {seconds: 0.3}"))
-    with serving("--config", str(config), environment={"FACESWAP_SECRET": ""}) as service:
-        session = child_of(service.process.pid)
-        client = Client(service.base)
-        for _ in range(20):
-            client.submit(HANKS.read_bytes(), ASTRONAUT.read_bytes())
-        os.killpg(service.process.pid, signal.SIGTERM)
-        assert service.process.wait(60) == 0
-        with contextlib.closing(sqlite3.connect(service.log.parent / "tasks.db")) as database:
-            statuses = dict(database.execute("select status, count(*) from tasks where lease_until is null group by status").fetchall())
-    assert statuses.keys() == {"SUCCESS", "NOT_START"}, statuses
-    assert sum(statuses.values()) == 20, "a task was left leased to nobody"
-    assert members(session) == []
 
 
 def test_a_killed_service_leaves_no_process_and_no_folder() -> None:
