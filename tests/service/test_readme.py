@@ -39,5 +39,7 @@ def test_the_readmes_curl_lines_swap_a_face(client: Client, tmp_path: Path) -> N
 
 def test_the_readmes_make_commands_exist() -> None:
     targets = re.findall(r"^(\w+):", (README.parent / "Makefile").read_text(), re.M)
-    for target in re.findall(r"`?make (\w+)", README.read_text()):
+    named = re.findall(r"(?:`|^)make (\w+)", README.read_text(), re.M)
+    assert {"serve", "test", "bench"} <= set(named)
+    for target in named:
         assert target in targets
