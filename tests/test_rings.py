@@ -22,7 +22,7 @@ RINGS: dict[str, tuple[set[str], set[str]]] = {
     "deployments": ({"vision", "engines", "swap", "tasks", "egress", "api", "settings", "families", "deployments"}, {"starlette", "ray"}),
     "app": ({"deployments", "families", "settings", "tasks"}, {"ray"}),
     "cli": ({"deployments", "engines", "families", "settings", "cli_keys"}, {"ray"}),
-    "cli_keys": ({"deployments", "tasks"}, set()),
+    "cli_keys": ({"deployments", "settings", "tasks"}, set()),
 }
 FRAMEWORKS = {"ray", "starlette", "sqlalchemy", "fastapi", "aiohttp"}
 

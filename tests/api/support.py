@@ -16,7 +16,8 @@ from starlette.applications import Starlette
 
 from serve_app.api.app import ApiConfig, create_app
 from serve_app.tasks.blobs import BlobStore
-from serve_app.tasks.database import Database, create_schema, open_database
+from serve_app.tasks.database import Database, open_database
+from serve_app.tasks.migrate import migrate
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Task
 
@@ -100,7 +101,7 @@ def build(
     health: Callable[[], Awaitable[dict[str, object]]] = healthy,
 ) -> Service:
     """The real application on a real SQLite file and a real folder of pictures. The caller closes `client` and `database`."""
-    create_schema(folder / "tasks.db")
+    migrate(folder / "tasks.db")
     database = open_database(folder / "tasks.db")
     blobs = BlobStore(folder / "blobs")
     store = TaskStore(database, blobs)
