@@ -5,8 +5,9 @@ A change here needs a migration as well: see migrations/.
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Column, Index, Integer, MetaData, Table, and_
+from sqlalchemy import DDL, JSON, BigInteger, Column, Index, Integer, MetaData, Table, and_, event
 
+from serve_app.tasks.triggers import TRIGGERS
 from serve_app.tasks.words import Words
 
 metadata = MetaData()
@@ -57,6 +58,19 @@ Index("tasks_leased", tasks.c.lease_until, sqlite_where=leased, postgresql_where
 Index("tasks_owner", tasks.c.owner, tasks.c.id)
 unfinished = tasks.c.finish_time.is_(None)
 Index("tasks_unfinished", tasks.c.owner, tasks.c.id, sqlite_where=unfinished, postgresql_where=unfinished)
+
+# Pages of finished tasks: by what they are filtered and sorted by. A task enters these once, with its end.
+finished = tasks.c.finish_time.is_not(None)
+for _name, _columns in (
+    ("tasks_by_status", (tasks.c.status, tasks.c.id)),
+    ("tasks_by_end", (tasks.c.finish_time, tasks.c.id)),
+    ("tasks_by_status_end", (tasks.c.status, tasks.c.finish_time, tasks.c.id)),
+    ("tasks_by_owner_status", (tasks.c.owner, tasks.c.status, tasks.c.id)),
+    ("tasks_by_owner_end", (tasks.c.owner, tasks.c.finish_time, tasks.c.id)),
+    ("tasks_by_owner_status_end", (tasks.c.owner, tasks.c.status, tasks.c.finish_time, tasks.c.id)),
+):
+    Index(_name, *_columns, sqlite_where=finished, postgresql_where=finished)
+
 repeatable = tasks.c.idempotency_key.is_not(None)
 Index(
     "tasks_idempotency",
@@ -66,6 +80,21 @@ Index(
     sqlite_where=repeatable,
     postgresql_where=repeatable,
 )
+
+# How many finished tasks an owner has of each status: the sum of `number`. Triggers add a row for each that comes or goes, in the same
+# commit, so that nobody waits for anybody else's count; see tallies.py.
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("owner", Words(64), nullable=False),
+    Column("status", Words(16), nullable=False),
+    Column("number", BigInteger, nullable=False),
+)
+Index("tallies_status", tallies.c.status, tallies.c.owner, tallies.c.number)
+for _dialect, _statements in TRIGGERS.items():
+    for _statement in _statements:
+        event.listen(metadata, "after_create", DDL(_statement).execute_if(dialect=_dialect))  # type: ignore[no-untyped-call]
 
 callbacks = Table(
     "callbacks",

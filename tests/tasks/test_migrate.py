@@ -14,8 +14,11 @@ from sqlalchemy.exc import DBAPIError
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import Database, DatabaseUnavailable, open_database
 from serve_app.tasks.migrate import DatabaseTooNew, migrate
+from serve_app.tasks.migrations.versions import v0001_tables
+from serve_app.tasks.query import Query
 from serve_app.tasks.schema import metadata
 from serve_app.tasks.store import TaskStore
+from serve_app.tasks.task import Status
 from tests.tasks.common import claimed, new, no_inputs
 from tests.tasks.databases import Databases
 from tests.tasks.processes import Processes
@@ -39,12 +42,13 @@ LAYOUT = {
     "sqlite": [
         "select m.name, c.name, c.type, c.[notnull], c.dflt_value, c.pk from sqlite_master m, pragma_table_info(m.name) c "
         "where m.type = 'table'",
-        "select name, sql from sqlite_master where type = 'index' and sql is not null",
+        "select name, sql from sqlite_master where type in ('index', 'trigger') and sql is not null",
     ],
     "postgresql": [
         "select table_name, column_name, data_type, character_maximum_length, collation_name, is_nullable, column_default "
         "from information_schema.columns where table_schema = 'public'",
         "select tablename, indexdef from pg_indexes where schemaname = 'public'",
+        "select tgname, pg_get_triggerdef(oid), pg_get_functiondef(tgfoid) from pg_trigger where not tgisinternal",
         "select conrelid::regclass::text, pg_get_constraintdef(oid) from pg_constraint where connamespace = 'public'::regnamespace",
     ],
 }
@@ -85,7 +89,7 @@ async def test_migrations_make_what_the_schema_says(databases: Databases) -> Non
 async def test_tables_without_a_record_of_migrations_are_taken_over(databases: Databases) -> None:
     where = databases.make(empty=True)
     database = open_database(where)
-    await database.write(metadata.create_all)
+    await database.write(v0001_tables.metadata.create_all)
     await database.write(lambda connection: connection.execute(text("drop table usage")).close())
     await database.write(lambda connection: connection.execute(text("drop index tasks_owner")).close())
     migrate(where)
@@ -104,6 +108,7 @@ async def test_a_file_of_an_older_release_is_brought_up_to_date(tmp_path: Path) 
     database = open_database(tmp_path / "older.db")
     store = TaskStore(database, BlobStore(tmp_path / "blobs"))
     assert [(task.id[-1], task.status, task.owner) for task in await store.newest()] == [("1", "NOT_START", ""), ("0", "SUCCESS", "")]
+    assert (await store.query(Query(status=Status.SUCCESS))).total == 1, "it was counted as it was found"
     waiting = await claimed(store)
     assert await store.succeed(waiting, "results/b-b.png", "b.png", {})
     again = [await store.submit(new(owner="a", key="k"), no_inputs) for _ in range(2)]
@@ -130,7 +135,7 @@ async def test_several_processes_at_once_migrate_once(databases: Databases, tmp_
 async def test_a_migration_that_fails_leaves_the_database_as_it_was(databases: Databases) -> None:
     where = databases.make(empty=True)
     database = open_database(where)
-    await database.write(metadata.create_all)
+    await database.write(v0001_tables.metadata.create_all)
     for statement in (
         "alter table tasks drop column state",  # which it adds before it fails on the next
         "alter table usage drop column submits",
