@@ -108,6 +108,8 @@ def postgres_engine(
         # Nothing of ours pauses inside a transaction: such a one belongs to a process that was stopped, and it holds locks.
         "idle_in_transaction_session_timeout": _ms(2 * statement_s),
         "jit": "off",  # compiling costs more than any of our statements
+        # All that is asked for often goes by an index. Statistics of an hour when much was waiting would have it read the whole table.
+        "enable_seqscan": "off",
     }
     return create_async_engine(
         url.set(drivername="postgresql+asyncpg"),

@@ -13,6 +13,7 @@ import pytest
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError
 
+from benchmarks.store import fill
 from serve_app.tasks import transitions
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import Database, DatabaseUnavailable, address, open_database
@@ -295,3 +296,15 @@ async def test_the_row_goes_before_its_callbacks(database: Database, other: Data
         assert await database.write(lambda connection: connection.execute(free).scalar_one()) == 1
     assert await gone
     assert not await database.read(lambda connection: connection.execute(text("select 1 from callbacks")).all())
+
+
+async def test_statistics_of_a_busier_hour_do_not_make_looking_for_work_slow(database: Database, where: str) -> None:
+    """As if everything had waited when PostgreSQL last looked. Reading the whole table, it would expect to find one at once."""
+    await fill(database, 5_000)
+    was = "update tasks set finish_time = {}, lease_until = null where status <> 'NOT_START'"
+    await database.write(lambda connection: connection.execute(text(was.format("null"))).close())
+    await database.write(lambda connection: connection.execute(text("analyze tasks")).close())
+    await database.write(lambda connection: connection.execute(text(was.format("1"))).close())
+    looking = "explain select exists (select * from tasks where finish_time is null and lease_until is null)"
+    plan = await database.read(lambda connection: connection.execute(text(looking)).scalars().all())
+    assert "Seq Scan" not in "\n".join(plan)

@@ -20,7 +20,7 @@ from serve_app.tasks.database import Database
 from serve_app.tasks.schema import callbacks, tasks
 from serve_app.tasks.store import TaskStore
 from tests.tasks.common import claimed, current, new, no_inputs
-from tests.tasks.processes import Processes
+from tests.tasks.processes import Processes, line
 
 _log = logging.getLogger(__name__)
 TASKS = 5_000
@@ -37,11 +37,6 @@ def processes(where: str | Path, tmp_path: Path) -> Iterator[Processes]:
 @pytest.fixture
 def real_store(database: Database, blobs: BlobStore) -> TaskStore:
     return TaskStore(database, blobs)
-
-
-async def line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return (await asyncio.to_thread(process.stdout.readline)).strip()
 
 
 def go_on(process: subprocess.Popen[str]) -> None:
