@@ -15,20 +15,23 @@ from typing import Any, cast
 from ray import serve
 from ray.serve import Application, Deployment
 
+from serve_app.deployments import nodes
 from serve_app.deployments.detector import FaceDetector
 from serve_app.deployments.ingress import Ingress
 from serve_app.deployments.pipeline import SwapPipeline
 from serve_app.deployments.swapper import FaceSwapper
 from serve_app.families import resolve
-from serve_app.settings import Settings
-from serve_app.tasks.database import create_schema
+from serve_app.settings import Secrets, Settings, database_of
+from serve_app.tasks.migrate import migrate
 
 
 def build(settings: Settings) -> Application:
-    """The application of config/local.yaml; its `args` are `settings`. Makes the tables where they are missing."""
+    """The application of config/local.yaml; its `args` are `settings`. Brings the database to this release's tables."""
     settings = resolve(settings.absolute(Path.cwd()))
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # other people's pictures
-    create_schema(settings.database)
+    database = database_of(settings, Secrets())
+    nodes.refuse_spread(nodes.usable(), database)
+    migrate(database)
     detector = deployment(FaceDetector).bind(settings)
     swapper = deployment(FaceSwapper).bind(settings)
     pipeline = deployment(SwapPipeline).bind(settings, detector, swapper)

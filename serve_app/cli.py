@@ -14,6 +14,7 @@ import typer
 from tqdm import tqdm
 
 from serve_app.cli_keys import app as keys
+from serve_app.cli_store import app as store
 from serve_app.deployments import environment
 from serve_app.deployments.supervisor import Stop, stop_on_signal, supervise
 from serve_app.engines import catalog, download, fetch, runtimes, weights
@@ -31,6 +32,7 @@ app = typer.Typer(
 models = typer.Typer(no_args_is_help=True, help="The model files.")
 app.add_typer(models, name="models")
 app.add_typer(keys, name="key")
+app.add_typer(store, name="store")
 
 READY = """
 faceswap-serve is ready on {base} (family {family}); Ctrl-C stops it. Try it with two photographs:

@@ -13,8 +13,10 @@ from typing import Annotated, Literal, NoReturn, TypeVar
 import typer
 
 from serve_app.deployments import environment
-from serve_app.tasks.database import create_schema, now_ms, open_database
+from serve_app.settings import Secrets, database_of
+from serve_app.tasks.database import DatabaseUnavailable, is_sqlite, missing, now_ms, open_database, shown
 from serve_app.tasks.keys import Key, KeyRing, KeyUse
+from serve_app.tasks.migrate import DatabaseTooNew, migrate
 
 T = TypeVar("T")
 
@@ -126,7 +128,7 @@ def _on_keys(command: str, work: Callable[[KeyRing], Awaitable[T]], config: Path
     from serve_app.deployments import cluster  # Ray reads the environment when it is imported
 
     async def on_ring() -> T:
-        database = open_database(settings.database)
+        database = open_database(where)
         try:
             return await work(KeyRing(database))
         finally:
@@ -134,12 +136,14 @@ def _on_keys(command: str, work: Callable[[KeyRing], Awaitable[T]], config: Path
 
     try:
         settings = cluster.settings_of(cluster.load_config(config, settings={} if data is None else {"data_dir": data}))
-        if command != "create" and not settings.database.exists():
-            _fail(command, f"there is no {settings.database}; --data or --config says where the service keeps its tasks")
-        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        create_schema(settings.database)
+        where = database_of(settings, Secrets())
+        if command != "create" and missing(where):
+            _fail(command, f"there is no {shown(where)}; --data or --config says where the service keeps its tasks")
+        if is_sqlite(where):
+            settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        migrate(where)
         return asyncio.run(on_ring())
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, DatabaseUnavailable, DatabaseTooNew) as error:
         _fail(command, str(error))
 
 

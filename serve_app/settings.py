@@ -158,6 +158,7 @@ class Settings(Group):
 
     @property
     def database(self) -> Path:
+        """The SQLite file, for a service without FACESWAP_DATABASE_URL: see `database_of`."""
         return self.data_dir / "tasks.db"
 
     @property
@@ -172,9 +173,14 @@ class Settings(Group):
 class Secrets(BaseSettings):
     """From the environment, prefix FACESWAP_; never logged, never in a file. Blank means unset."""
 
-    model_config = SettingsConfigDict(env_prefix="FACESWAP_", extra="ignore", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix="FACESWAP_", extra="ignore", frozen=True, env_ignore_empty=True, hide_input_in_errors=True)
 
     secret: SecretStr | None = Field(None, description="asked for in `mj-api-secret` or `Authorization` when set")
+    database_url: SecretStr | None = Field(
+        None,
+        description="PostgreSQL 15 or later for tasks and keys, as `postgresql://user:password@host:5432/database`; needed where Ray has "
+        "more than one node. Unset: the SQLite file tasks.db in data_dir",
+    )
     notify_hook: str | None = Field(None, repr=False, description="told of every change when a request names no notifyHook")
     public_url: str | None = Field(None, description="how clients reach the service; start of imageUrl. Unset: as the request came in")
 
@@ -185,12 +191,24 @@ class Secrets(BaseSettings):
             raise ValueError("is blank; unset it for a service that is open to everybody who reaches it")
         return secret
 
+    @field_validator("database_url")
+    @classmethod
+    def _is_database(cls, url: SecretStr | None) -> SecretStr | None:
+        if url is not None and not url.get_secret_value().startswith(("postgresql://", "postgres://", "sqlite:///")):
+            raise ValueError("must begin with postgresql://")
+        return url
+
     @field_validator("notify_hook", "public_url")
     @classmethod
     def _is_http(cls, url: str | None) -> str | None:
         if url is not None and not url.startswith(("http://", "https://")):
             raise ValueError("must be an http or https URL")
         return url
+
+
+def database_of(settings: Settings, secrets: Secrets) -> str | Path:
+    """Where tasks and keys are: a URL with its password, or the path of a SQLite file."""
+    return settings.database if secrets.database_url is None else secrets.database_url.get_secret_value()
 
 
 def settings_page() -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from serve_app.deployments import environment
 from serve_app.engines import weights
+from tests.postgres import Postgres
 
 environment.prepare()  # before any test module imports Ray
 
@@ -23,3 +25,14 @@ def builtin_weights() -> Path:
     folder = Path(__file__).resolve().parent.parent / "models" / "builtin"
     weights.prepare(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL server for all tests. Who stops it starts a server of their own."""
+    server = Postgres()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()

@@ -21,8 +21,9 @@ RINGS: dict[str, tuple[set[str], set[str]]] = {
     "families": ({"vision", "engines", "settings"}, set()),
     "deployments": ({"vision", "engines", "swap", "tasks", "egress", "api", "settings", "families", "deployments"}, {"starlette", "ray"}),
     "app": ({"deployments", "families", "settings", "tasks"}, {"ray"}),
-    "cli": ({"deployments", "engines", "families", "settings", "cli_keys"}, {"ray"}),
-    "cli_keys": ({"deployments", "tasks"}, set()),
+    "cli": ({"deployments", "engines", "families", "settings", "cli_keys", "cli_store"}, {"ray"}),
+    "cli_store": ({"deployments", "tasks"}, set()),
+    "cli_keys": ({"deployments", "settings", "tasks"}, set()),
 }
 FRAMEWORKS = {"ray", "starlette", "sqlalchemy", "fastapi", "aiohttp"}
 

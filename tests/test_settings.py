@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from serve_app.deployments import cluster
-from serve_app.settings import Secrets, Settings, settings_page
+from serve_app.settings import Secrets, Settings, database_of, settings_page
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -45,3 +45,15 @@ def test_secrets_come_from_the_environment_and_are_not_shown(monkeypatch: pytest
     assert secrets.secret.get_secret_value() == "top secret"
     assert secrets.notify_hook is None
     assert "top secret" not in repr(secrets)
+
+
+def test_the_database_is_the_file_unless_the_environment_names_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings, url = Settings(), "postgresql://user:hidden@host/db"
+    assert database_of(settings, Secrets()) == settings.database
+    monkeypatch.setenv("FACESWAP_DATABASE_URL", url)
+    assert database_of(settings, secrets := Secrets()) == url
+    assert "hidden" not in repr(secrets)
+    monkeypatch.setenv("FACESWAP_DATABASE_URL", "mysql://user:hidden@host/db")
+    with pytest.raises(ValidationError, match="postgresql://") as raised:
+        Secrets()
+    assert "hidden" not in str(raised.value)

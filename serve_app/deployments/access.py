@@ -7,9 +7,10 @@ import contextlib
 import socket
 from ipaddress import ip_address
 
-from serve_app.settings import Secrets, Settings
-from serve_app.tasks.database import create_schema, open_database
+from serve_app.settings import Secrets, Settings, database_of
+from serve_app.tasks.database import missing, open_database
 from serve_app.tasks.keys import KeyRing
+from serve_app.tasks.migrate import migrate
 
 HOW = (
     "there is no key yet, so anybody who reaches {host} could use this service. Make one with `faceswap key create` or set "
@@ -19,7 +20,7 @@ HOW = (
 
 def protected(settings: Settings, secrets: Secrets) -> bool:
     """Is a key asked for: the secret of the environment, or one that was ever made?"""
-    return secrets.secret is not None or asyncio.run(_any_key(settings))
+    return secrets.secret is not None or asyncio.run(_any_key(settings, secrets))
 
 
 def refuse_open(host: str, settings: Settings, secrets: Secrets) -> None:
@@ -35,11 +36,12 @@ def is_loopback(host: str) -> bool:
     return False
 
 
-async def _any_key(settings: Settings) -> bool:
-    if not settings.database.exists():
+async def _any_key(settings: Settings, secrets: Secrets) -> bool:
+    where = database_of(settings, secrets)
+    if missing(where):
         return False
-    create_schema(settings.database)  # one of an older release may have no table of keys
-    database = open_database(settings.database)
+    migrate(where)  # one of an older release may have no table of keys
+    database = open_database(where)
     try:
         return await KeyRing(database).any()
     finally:

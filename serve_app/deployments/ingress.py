@@ -21,7 +21,7 @@ from serve_app.deployments.dispatcher import Dispatcher
 from serve_app.egress.address import AddressPolicy
 from serve_app.egress.client import Egress
 from serve_app.engines.runtimes import versions
-from serve_app.settings import Secrets, Settings
+from serve_app.settings import Secrets, Settings, database_of
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import open_database
 from serve_app.tasks.delivery import Courier
@@ -46,7 +46,7 @@ class Ingress:
         self._settings = settings
         self._secrets = Secrets()
         self._detector, self._swapper = detector, swapper
-        database = open_database(settings.database)
+        database = open_database(database_of(settings, self._secrets))
         self._blobs = BlobStore(settings.blobs)
         self._store = TaskStore(database, self._blobs, max_attempts=settings.pipeline.max_attempts)
         self._policy = AddressPolicy(settings.egress.allow_private)

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
-from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect
+from sqlalchemy import URL, Connection
 from sqlalchemy.engine import make_url
-from sqlalchemy.schema import CreateColumn
-
-from serve_app.tasks.schema import metadata
+from sqlalchemy.exc import ArgumentError
 
 T = TypeVar("T")
 
-_BUSY_S = 15.0
-_READ = "BEGIN"
-_WRITE = "BEGIN IMMEDIATE"  # with a plain BEGIN, two transactions that read and then write fail at once, busy_timeout or not
+_USE = "give sqlite:///file.db or postgresql://user:password@host/database"
 
 
-def now_ms() -> int:
-    """Milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000
+class DatabaseUnavailable(Exception):
+    """The database cannot be reached, or has no room or no time for this. It may work later.
+
+    The transaction has left nothing behind; but where the connection broke during its commit, nobody knows.
+    The text names no parameter, no address and no password.
+    """
 
 
 class Database(Protocol):
-    """Runs transactions. `work` sees a Connection in a transaction that commits when it returns and rolls back when it raises."""
+    """Runs transactions. `work` sees a Connection in a transaction that commits when it returns and rolls back when it raises.
+
+    A database may run `work` more than once, of which one run counts: it must have no effect but through its connection.
+    Once begun, a transaction goes on to its end, also when its caller is cancelled. Use one on one event loop.
+    Both raise DatabaseUnavailable.
+    """
 
     async def read(self, work: Callable[[Connection], T]) -> T:
         """Run `work` on a snapshot; it must not write."""
@@ -36,96 +38,59 @@ class Database(Protocol):
     async def write(self, work: Callable[[Connection], T]) -> T:
         """Run `work`, alone among writers of what it touches."""
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Wait for the transactions under way, then let go of the connections."""
+
+
+def now_ms() -> int:
+    """Milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
 
 
 def open_database(where: str | Path) -> Database:
-    """A SQLite file, made where it is missing: its path, or a URL such as sqlite:///file.db. Raises ValueError for anything else."""
-    return SqliteDatabase(_file(where))
+    """A SQLite file, made where it is missing, by its path or a URL such as sqlite:///file.db; or postgresql://user:password@host/database.
 
-
-def create_schema(where: str | Path) -> None:
-    """Make the tables that are missing, and the columns and indexes that a file of an older release lacks.
-
-    For one call before the processes that use them start; more calls do no harm.
+    Connects when it is used. Raises ValueError for anything else.
     """
-    engine = _sqlite_engine(_file(where), _BUSY_S).execution_options(begin=_WRITE)
-    with engine.begin() as connection:
-        _add_missing_columns(connection)
-        metadata.create_all(connection)
-        for table in metadata.sorted_tables:
-            for index in table.indexes:
-                index.create(connection, checkfirst=True)
-    engine.dispose()
+    from serve_app.tasks.postgres import PostgresDatabase
+    from serve_app.tasks.sqlite import SqliteDatabase
+
+    url = address(where)
+    return SqliteDatabase(Path(str(url.database))) if is_sqlite(url) else PostgresDatabase(url)
 
 
-def _add_missing_columns(connection: Connection) -> None:
-    found = inspect(connection)
-    for table in (metadata.tables[name] for name in found.get_table_names() if name in metadata.tables):
-        there = {column["name"] for column in found.get_columns(table.name)}
-        for column in table.columns:
-            if column.name not in there:
-                connection.exec_driver_sql(f"ALTER TABLE {table.name} ADD COLUMN {CreateColumn(column).compile(connection)}")
-
-
-class SqliteDatabase:
-    """One SQLite file for the processes of one machine.
-
-    All transactions of a process run on one thread, each without a pause from BEGIN to COMMIT: an event loop that is busy
-    never holds the file's only write lock. A commit outlives the death of the process; a power cut may take the last ones.
-    """
-
-    def __init__(self, path: Path, *, busy_s: float = _BUSY_S) -> None:
-        """`busy_s`: how long a writer waits for its turn before it fails with "database is locked"."""
-        self._engine = _sqlite_engine(path, busy_s)
-        self._reading = self._engine.execution_options(begin=_READ)
-        self._writing = self._engine.execution_options(begin=_WRITE)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="tasks-database")
-
-    async def read(self, work: Callable[[Connection], T]) -> T:
-        return await self._run(self._reading, work)
-
-    async def write(self, work: Callable[[Connection], T]) -> T:
-        return await self._run(self._writing, work)
-
-    async def close(self) -> None:
-        """Wait for the transactions under way, then close the file."""
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._engine.dispose)
-        self._thread.shutdown()
-
-    async def _run(self, engine: Engine, work: Callable[[Connection], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, _transact, engine, work)
-
-
-def _transact(engine: Engine, work: Callable[[Connection], T]) -> T:
-    with engine.begin() as connection:
-        return work(connection)
-
-
-def _file(where: str | Path) -> Path:
+def address(where: str | Path | URL) -> URL:
+    """The URL of a database that this service can use. Raises ValueError, which shows no password."""
     if isinstance(where, Path):
-        return where
-    url = make_url(where)
-    if url.get_backend_name() != "sqlite" or url.database in (None, "", ":memory:"):
-        raise ValueError(f"not a database that this service can use: {url.render_as_string(hide_password=True)}; give sqlite:///file.db")
-    return Path(str(url.database))
+        return URL.create("sqlite", database=str(where))
+    try:
+        url = make_url(where)
+    except (ArgumentError, ValueError):  # its text would have the whole URL
+        raise ValueError(f"not a database URL; {_USE}") from None
+    # Any driver that it names: ours is the one that is installed.
+    if url.get_backend_name() == "sqlite" and url.database not in (None, "", ":memory:"):
+        return url.set(drivername="sqlite")
+    if url.drivername.partition("+")[0] in ("postgresql", "postgres") and url.database:
+        return url.set(drivername="postgresql")
+    raise ValueError(f"not a database that this service can use: {shown(url)}; {_USE}")
 
 
-def _sqlite_engine(path: Path, busy_s: float) -> Engine:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Parameters stay out of error messages: they hold the URLs and words of users.
-    engine = create_engine(URL.create("sqlite", database=str(path)), pool_size=1, max_overflow=0, hide_parameters=True)
+def is_sqlite(where: str | Path | URL) -> bool:
+    """A file of one machine. Raises ValueError."""
+    return address(where).drivername == "sqlite"
 
-    @event.listens_for(engine, "connect")
-    def set_up(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # the driver's own BEGIN loses updates; ours follows below
-        # First, so that the switch to WAL itself waits for another process that is doing the same.
-        connection.execute(f"PRAGMA busy_timeout = {int(busy_s * 1000)}")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
 
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        connection.exec_driver_sql(connection.get_execution_options()["begin"])
+def missing(where: str | Path) -> bool:
+    """Is it a file that nobody has made yet? Raises ValueError."""
+    url = address(where)
+    return is_sqlite(url) and not Path(str(url.database)).exists()
 
-    return engine
+
+def shown(where: str | Path | URL) -> str:
+    """For people and logs: without the password and without options, which may hold one as well. Raises ValueError."""
+    if isinstance(where, Path):
+        return str(where)
+    url = where if isinstance(where, URL) else address(where)
+    if url.drivername == "sqlite":
+        return str(url.database)
+    return url.set(query={}).render_as_string(hide_password=True)

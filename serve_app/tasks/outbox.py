@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from sqlalchemy import Connection, Row, and_, bindparam, delete, exists, func, insert, select, update
 
 from serve_app.tasks.database import Database, now_ms
-from serve_app.tasks.schema import callbacks
+from serve_app.tasks.schema import callbacks, tasks
 from serve_app.tasks.task import Status, Task
 
 _LOOK = 20  # candidates read per free place, so that one host's many rows do not hide another's
@@ -33,6 +33,8 @@ _this = and_(callbacks.c.task_id == bindparam("this_id"), callbacks.c.rank == bi
 # The attempt's number is the fence: a courier that comes back after its lease has no say in the try of another.
 _ours = and_(_this, callbacks.c.attempt == bindparam("this_attempt"), callbacks.c.trying == 1)
 
+# On PostgreSQL, who changes what a task owes waits here for others who do; SQLite has one writer at a time.
+_HOLD = select(tasks.c.id).where(tasks.c.id == bindparam("this_id")).with_for_update(key_share=True)
 _INSERT = insert(callbacks)
 _DROP_FAILED = delete(callbacks).where(
     callbacks.c.task_id == bindparam("this_id"),
@@ -203,6 +205,7 @@ def _settle(connection: Connection, outcome: Outcome, now: int) -> None:
     elif outcome.verdict is Verdict.RETURNED:
         connection.execute(_RETURN, {**ours, "now": now})
     else:
+        connection.execute(_HOLD, {"this_id": outcome.callback.task.id}).close()  # so that no newer state comes between the next two
         retry_at = outcome.retry_at if outcome.verdict is Verdict.FAILED else None
         if connection.execute(_NOTE, {**ours, "retry_at": retry_at, "why": outcome.error or "no reason given"}).rowcount:
             connection.execute(_DROP_OLDER, key)

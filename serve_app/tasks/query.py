@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, bindparam, exists, func, literal, select, union_all
 
 from serve_app.tasks.rows import COLUMNS, to_task, visible
+from serve_app.tasks.schema import finished as ended
 from serve_app.tasks.schema import leased, tasks, unfinished, waiting
+from serve_app.tasks.tallies import count_finished
 from serve_app.tasks.task import ACTION, DESCRIPTION, PROMPT, Status, Task
 
 MAX_SIZE = 1000
@@ -117,12 +120,72 @@ def search(connection: Connection, query: Query, owner: str | None) -> Page:
     where = _conditions(query)
     if owner is not None:
         where.append(tasks.c.owner == owner)
-    total = connection.execute(select(func.count()).select_from(tasks).where(*where)).scalar_one()
-    # Databases do not agree where nulls belong; a start or an end that is still to come is the earliest here.
+    parts = _parts(query, owner, where)
+    counts = [_count(connection, query, owner, part) for part in parts]
+    found, skip, room = [], query.page * query.size, query.size
+    for part, count in zip(parts, counts, strict=True):
+        if room and skip < count:
+            page = select(*COLUMNS).where(*part.where).order_by(*part.order).limit(room).offset(skip)
+            found += [to_task(row) for row in connection.execute(page)]
+        skip, room = max(skip - count, 0), query.size - len(found)
+    return Page(found, sum(counts))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Some of the tasks that match, in order. finished: True or False where all of them are or none is, None where that is mixed."""
+
+    where: list[ColumnElement[bool]]
+    order: Sequence[ColumnElement[Any]]
+    finished: bool | None
+
+
+def _parts(query: Query, owner: str | None, where: list[ColumnElement[bool]]) -> list[_Part]:
+    """One after the other, they are what was asked for; each goes by an index where there is one."""
     by, id = _SORTS[query.sort], tasks.c.id
+    ends: list[bool | None] = list({status.terminal for status in _statuses(query)})
+    if query.sort == "finish_time":
+        # Tasks that have not ended come first, or last when the latest end comes first; among themselves they go by id.
+        parts = [_part(where, owner, [by, id] if ended else [id], query.desc, bool(ended)) for ended in sorted(map(bool, ends))]
+        return parts[::-1] if query.desc else parts
+    finished = ends[0] if len(ends) == 1 else None
+    if by is id:
+        return [_part(where, owner, [id], query.desc, finished)]
+    # Databases do not agree where nulls belong; a start that is still to come is the earliest here.
     order = [by.desc().nulls_last(), id.desc()] if query.desc else [by.asc().nulls_first(), id.asc()]
-    page = select(*COLUMNS).where(*where).order_by(*(order[1:] if by is id else order)).limit(query.size).offset(query.page * query.size)
-    return Page([to_task(row) for row in connection.execute(page)], total)
+    return [_Part(_part(where, owner, [], False, finished).where, order, finished)]
+
+
+def _part(where: list[ColumnElement[bool]], owner: str | None, by: list[ColumnElement[Any]], desc: bool, finished: bool | None) -> _Part:
+    which: list[ColumnElement[bool]] = []
+    if finished:
+        which = [ended]
+    elif finished is False:  # for everybody's: see _OPEN
+        which = [unfinished] if owner is not None else [unfinished, tasks.c.id.in_(select(_OPEN.c.id))]
+    return _Part([*where, *which], [column.desc() if desc else column.asc() for column in by], finished)
+
+
+def _statuses(query: Query) -> set[Status]:
+    """Those that a task that matches may have."""
+    wanted = set(query.statuses or Status)
+    return wanted & {query.status} if query.status else wanted
+
+
+def _count(connection: Connection, query: Query, owner: str | None, part: _Part) -> int:
+    """How many there are in this part. Where only owner and status matter, those that have ended are not counted one by one."""
+    closer = (query.id, query.action, query.state, query.description, query.fail_reason, query.instance_id, query.prompt)
+    if query.ids or any(value is not None for value in closer):
+        return _count_rows(connection, part.where)
+    count = 0
+    if part.finished is not False:
+        count += count_finished(connection, owner, {status for status in _statuses(query) if status.terminal})
+    if part.finished is not True:
+        count += _count_rows(connection, _part(part.where, owner, [], False, False).where)
+    return count
+
+
+def _count_rows(connection: Connection, where: list[ColumnElement[bool]]) -> int:
+    return connection.execute(select(func.count()).select_from(tasks).where(*where)).scalar_one()
 
 
 def _of(owner: str | None, limit: int) -> dict[str, object]:

@@ -6,16 +6,17 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 from typing import Any
 
-from sqlalchemy import Row, String, bindparam, or_
+from sqlalchemy import Row, bindparam, or_
 
 from serve_app.tasks.schema import tasks
 from serve_app.tasks.task import NewTask, Status, Task, priority
+from serve_app.tasks.words import Words
 
 COLUMNS = [tasks.c[field.name] for field in fields(Task)]
 
 # The rows that the asking owner may see: its own, or everybody's where there is none. For statements that find rows by id;
 # no index serves it.
-visible = or_(bindparam("seen_by", type_=String).is_(None), tasks.c.owner == bindparam("seen_by", type_=String))
+visible = or_(bindparam("seen_by", type_=Words).is_(None), tasks.c.owner == bindparam("seen_by", type_=Words))
 
 
 def to_task(row: Row[Any]) -> Task:

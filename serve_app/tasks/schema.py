@@ -1,37 +1,43 @@
-"""The tables: tasks, callbacks (the outbox), keys and their usage. Times are milliseconds since the epoch."""
+"""The tables: tasks, callbacks (the outbox), keys and their usage. Times are milliseconds since the epoch.
+
+A change here needs a migration as well: see migrations/.
+"""
 
 from __future__ import annotations
 
-from sqlalchemy import JSON, BigInteger, Column, Index, Integer, MetaData, String, Table, Text, and_
+from sqlalchemy import DDL, JSON, BigInteger, Column, Index, Integer, MetaData, Table, and_, event
+
+from serve_app.tasks.triggers import TRIGGERS
+from serve_app.tasks.words import Words
 
 metadata = MetaData()
 
 tasks = Table(
     "tasks",
     metadata,
-    Column("id", String(16), primary_key=True),
-    Column("status", String(16), nullable=False),
+    Column("id", Words(16), primary_key=True),
+    Column("status", Words(16), nullable=False),
     Column("progress", Integer, nullable=False),
-    Column("mode", String(32)),
-    Column("state", Text),
-    Column("notify_hook", Text),
-    Column("instance_id", Text),
-    Column("base_url", Text, nullable=False),
+    Column("mode", Words(32)),
+    Column("state", Words()),
+    Column("notify_hook", Words()),
+    Column("instance_id", Words()),
+    Column("base_url", Words(), nullable=False),
     Column("submit_time", BigInteger, nullable=False),
     Column("start_time", BigInteger),
     Column("finish_time", BigInteger),
-    Column("fail_reason", Text),
-    Column("result", Text),
-    Column("result_name", Text),
+    Column("fail_reason", Words()),
+    Column("result", Words()),
+    Column("result_name", Words()),
     Column("properties", JSON, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("fence", Integer, nullable=False),
     Column("lease_until", BigInteger),
-    Column("lease_owner", Text),
+    Column("lease_owner", Words()),
     Column("priority", Integer, nullable=False),
-    Column("owner", String(64), nullable=False, server_default=""),  # id of the key that it was submitted with
-    Column("idempotency_key", String(255)),
-    Column("fingerprint", String(64)),
+    Column("owner", Words(64), nullable=False, server_default=""),  # id of the key that it was submitted with
+    Column("idempotency_key", Words(255)),
+    Column("fingerprint", Words(64)),
 )
 
 # A row waits, or is leased, or has ended; the first two are what every query of the hot path looks for, so the
@@ -52,6 +58,19 @@ Index("tasks_leased", tasks.c.lease_until, sqlite_where=leased, postgresql_where
 Index("tasks_owner", tasks.c.owner, tasks.c.id)
 unfinished = tasks.c.finish_time.is_(None)
 Index("tasks_unfinished", tasks.c.owner, tasks.c.id, sqlite_where=unfinished, postgresql_where=unfinished)
+
+# Pages of finished tasks: by what they are filtered and sorted by. A task enters these once, with its end.
+finished = tasks.c.finish_time.is_not(None)
+for _name, _columns in (
+    ("tasks_by_status", (tasks.c.status, tasks.c.id)),
+    ("tasks_by_end", (tasks.c.finish_time, tasks.c.id)),
+    ("tasks_by_status_end", (tasks.c.status, tasks.c.finish_time, tasks.c.id)),
+    ("tasks_by_owner_status", (tasks.c.owner, tasks.c.status, tasks.c.id)),
+    ("tasks_by_owner_end", (tasks.c.owner, tasks.c.finish_time, tasks.c.id)),
+    ("tasks_by_owner_status_end", (tasks.c.owner, tasks.c.status, tasks.c.finish_time, tasks.c.id)),
+):
+    Index(_name, *_columns, sqlite_where=finished, postgresql_where=finished)
+
 repeatable = tasks.c.idempotency_key.is_not(None)
 Index(
     "tasks_idempotency",
@@ -62,19 +81,34 @@ Index(
     postgresql_where=repeatable,
 )
 
+# How many finished tasks an owner has of each status: the sum of `number`. Triggers add a row for each that comes or goes, in the same
+# commit, so that nobody waits for anybody else's count; see tallies.py.
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("owner", Words(64), nullable=False),
+    Column("status", Words(16), nullable=False),
+    Column("number", BigInteger, nullable=False),
+)
+Index("tallies_status", tallies.c.status, tallies.c.owner, tallies.c.number)
+for _dialect, _statements in TRIGGERS.items():
+    for _statement in _statements:
+        event.listen(metadata, "after_create", DDL(_statement).execute_if(dialect=_dialect))  # type: ignore[no-untyped-call]
+
 callbacks = Table(
     "callbacks",
     metadata,
-    Column("task_id", String(16), primary_key=True),
+    Column("task_id", Words(16), primary_key=True),
     Column("rank", Integer, primary_key=True, autoincrement=False),
-    Column("hook", Text, nullable=False),
-    Column("host", Text, nullable=False),
+    Column("hook", Words(), nullable=False),
+    Column("host", Words(), nullable=False),
     Column("task", JSON, nullable=False),
     Column("created", BigInteger, nullable=False),
     Column("due", BigInteger),  # when to try next, or when the try under way counts as lost; null: given up
     Column("trying", Integer, nullable=False),  # 1 while a courier has it
     Column("attempt", Integer, nullable=False),
-    Column("error", Text),
+    Column("error", Words()),
 )
 pending = callbacks.c.due.is_not(None)
 Index("callbacks_due", callbacks.c.due, sqlite_where=pending, postgresql_where=pending)
@@ -82,10 +116,10 @@ Index("callbacks_due", callbacks.c.due, sqlite_where=pending, postgresql_where=p
 keys = Table(
     "keys",
     metadata,
-    Column("id", String(64), primary_key=True),
-    Column("digest", String(64), nullable=False, unique=True),  # SHA-256 of the token, in hex; the token itself is nowhere
-    Column("label", Text, nullable=False),
-    Column("role", String(16), nullable=False),
+    Column("id", Words(64), primary_key=True),
+    Column("digest", Words(64), nullable=False, unique=True),  # SHA-256 of the token, in hex; the token itself is nowhere
+    Column("label", Words(), nullable=False),
+    Column("role", Words(16), nullable=False),
     Column("daily", Integer),  # null: no limit
     Column("concurrent", Integer),
     Column("created", BigInteger, nullable=False),
@@ -96,7 +130,7 @@ keys = Table(
 usage = Table(
     "usage",
     metadata,
-    Column("key_id", String(64), primary_key=True),
-    Column("day", String(10), primary_key=True),  # YYYY-MM-DD by the server's clock
+    Column("key_id", Words(64), primary_key=True),
+    Column("day", Words(10), primary_key=True),  # YYYY-MM-DD by the server's clock
     Column("submits", Integer, nullable=False),
 )

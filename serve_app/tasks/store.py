@@ -17,7 +17,7 @@ from functools import partial
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
-from serve_app.tasks import query, repeats, transitions
+from serve_app.tasks import query, repeats, tallies, transitions
 from serve_app.tasks.blobs import BlobExists, BlobStore
 from serve_app.tasks.database import Database, now_ms
 from serve_app.tasks.query import Page, Query
@@ -170,6 +170,11 @@ class TaskStore:
         """Let the leases of `holder` run out now: it is known to be gone. `take_expired` does the rest."""
         now = self._clock()
         await self._database.write(lambda connection: transitions.expire(connection, holder, now))
+
+    async def tidy(self) -> None:
+        """What has to be done now and then, so that pages are counted as fast as ever. Any process may, at any time."""
+        while await self._database.read(tallies.many_rows):
+            await self._database.write(tallies.add_up)
 
     def age_ms(self, id: str) -> int:
         """How long ago an id was drawn; ids begin with their time."""

@@ -11,6 +11,7 @@ ORPHAN_MS = 3_600_000
 
 async def sweep(store: TaskStore, blobs: BlobStore) -> int:
     """Delete the inputs of tasks that have ended, and those of no task that are older than an hour; how many tasks' were deleted."""
+    await store.tidy()
     ids = await blobs.ids_with_inputs()
     tasks = {task.id: task for task in await store.get_many(ids)}
     spent = [id for id in ids if (tasks[id].status.terminal if id in tasks else store.age_ms(id) > ORPHAN_MS)]

@@ -139,8 +139,10 @@ def cancel(connection: Connection, id: str, owner: str | None, reason: str, now:
 
 def remove(connection: Connection, id: str) -> bool:
     """Delete the row and the callbacks that it owes. False when there is no row."""
+    # The row first: who changes a task holds its row before it touches its callbacks, and none comes after the row is gone.
+    removed = connection.execute(_REMOVE, {"this_id": id}).rowcount == 1
     outbox.forget(connection, id)
-    return connection.execute(_REMOVE, {"this_id": id}).rowcount == 1
+    return removed
 
 
 def take_expired(connection: Connection, limit: int, max_attempts: int, reason: str, now: int) -> int:

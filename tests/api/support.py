@@ -24,8 +24,9 @@ from serve_app.api.service import Service as ApiService
 from serve_app.egress.address import AddressPolicy
 from serve_app.egress.client import Egress
 from serve_app.tasks.blobs import BlobStore
-from serve_app.tasks.database import Database, create_schema, open_database
+from serve_app.tasks.database import Database, open_database
 from serve_app.tasks.keys import KeyRing
+from serve_app.tasks.migrate import migrate
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Task
 
@@ -130,7 +131,7 @@ def build(
 
     egress: not started; the application's lifespan does that. None: one that calls public addresses only.
     """
-    create_schema(folder / "tasks.db")
+    migrate(folder / "tasks.db")
     database = open_database(folder / "tasks.db")
     blobs = BlobStore(folder / "blobs")
     store = TaskStore(database, blobs)

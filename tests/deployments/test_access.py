@@ -10,8 +10,9 @@ from pydantic import SecretStr
 
 from serve_app.deployments.access import refuse_open
 from serve_app.settings import Secrets, Settings
-from serve_app.tasks.database import create_schema, open_database
+from serve_app.tasks.database import open_database
 from serve_app.tasks.keys import KeyRing
+from serve_app.tasks.migrate import migrate
 
 NO_SECRET = Secrets(secret=None)
 
@@ -29,7 +30,7 @@ def make_and_revoke_a_key(settings: Settings) -> None:
         assert await ring.revoke(key.id)
         await database.close()
 
-    create_schema(settings.database)
+    migrate(settings.database)
     asyncio.run(work())
 
 

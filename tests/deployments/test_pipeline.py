@@ -16,7 +16,8 @@ from serve_app.deployments.pipeline import SwapPipeline
 from serve_app.deployments.swapper import FaceSwapper
 from serve_app.settings import PipelineSettings, Settings
 from serve_app.tasks.blobs import BlobStore
-from serve_app.tasks.database import create_schema, open_database
+from serve_app.tasks.database import open_database
+from serve_app.tasks.migrate import migrate
 from serve_app.tasks.store import CANCELLED, TaskStore
 from serve_app.tasks.task import NewTask, Status, Task
 from tests.pictures import ASTRONAUT, HANKS
@@ -46,7 +47,7 @@ class Service:
     """A pipeline, and a store as Ingress has one. `at[method]` is awaited before that call of a model."""
 
     def __init__(self, settings: Settings) -> None:
-        create_schema(settings.database)
+        migrate(settings.database)
         self.calls: list[str] = []
         self.at: dict[str, Callable[[], Awaitable[object]]] = {}
         detector, swapper = FaceDetector(settings), FaceSwapper(settings)

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from serve_app.tasks.blobs import BlobStore
-from serve_app.tasks.database import Database, create_schema, open_database
+from serve_app.tasks.database import Database, open_database
 from serve_app.tasks.outbox import Outbox
 from serve_app.tasks.store import TaskStore
 from tests.tasks.common import Clock
+from tests.tasks.databases import Databases, PostgresDatabases, SqliteDatabases
 
 
 @pytest.fixture
@@ -17,10 +18,23 @@ def clock() -> Clock:
     return Clock()
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def databases(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Databases]:
+    """Makes databases of one kind; what asks for it, or for what follows, is run on both."""
+    kind = SqliteDatabases(tmp_path) if request.param == "sqlite" else PostgresDatabases(request.getfixturevalue("postgres"))
+    yield kind
+    kind.drop()
+
+
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    create_schema(tmp_path / "tasks.db")
-    database = open_database(tmp_path / "tasks.db")
+def where(databases: Databases) -> str | Path:
+    """A database with this release's tables."""
+    return databases.make()
+
+
+@pytest.fixture
+async def database(where: str | Path) -> AsyncIterator[Database]:
+    database = open_database(where)
     yield database
     await database.close()
 

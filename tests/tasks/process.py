@@ -1,5 +1,6 @@
-"""One process of the tests that need several: `python -m tests.tasks.process ROLE DATABASE REPORT NUMBER`.
+"""One process of the tests that need several: `python -m tests.tasks.process ROLE DATABASE FOLDER REPORT NUMBER`.
 
+DATABASE is a file or a URL; FOLDER has the pictures.
 It leaves what happened as JSON in the file REPORT, or talks line by line with the test that started it.
 """
 
@@ -15,6 +16,7 @@ from sqlalchemy import Connection, text
 
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import Database, open_database
+from serve_app.tasks.migrate import migrate
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import new_result_name
 from tests.tasks.common import new, no_inputs
@@ -36,7 +38,7 @@ async def work(store: TaskStore, patience_s: int) -> Report:
     """As a pipeline with two tasks at a time would: claim, advance, succeed, until the file "accepted" says that no more will come."""
     claims: list[tuple[str, int, int]] = []
     longest = 0.0
-    accepted = Path(sys.argv[2]).with_name("accepted")
+    accepted = Path(sys.argv[3]) / "accepted"
 
     async def one() -> None:
         nonlocal longest
@@ -77,7 +79,8 @@ async def add(database: Database, count: int) -> Report:
     """Read a number, then write it plus one; what the driver's own BEGIN loses half of."""
 
     def work(connection: Connection) -> None:
-        value = connection.execute(text("select value from counter")).scalar_one()
+        lock = "for update" if connection.dialect.name == "postgresql" else ""
+        value = connection.execute(text(f"select value from counter {lock}")).scalar_one()
         connection.execute(text("update counter set value = :value"), {"value": value + 1})
 
     for _ in range(count):
@@ -90,9 +93,18 @@ def say(line: str) -> None:
     sys.stdout.flush()
 
 
-async def main(role: str, file: Path, report: Path, number: int) -> None:
-    database = open_database(file)
-    store = TaskStore(database, BlobStore(file.parent / "blobs"))
+def place(where: str) -> str | Path:
+    return where if "://" in where else Path(where)
+
+
+async def main(role: str, where: str, folder: Path, report: Path, number: int) -> None:
+    if role == "migrate":
+        await asyncio.to_thread(sys.stdin.readline)  # so that all begin at once
+        migrate(place(where))
+        report.write_text("{}")
+        return
+    database = open_database(place(where))
+    store = TaskStore(database, BlobStore(folder / "blobs"))
     if role == "add":
         result = await add(database, number)
     else:
@@ -102,4 +114,4 @@ async def main(role: str, file: Path, report: Path, number: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])))
+    asyncio.run(main(sys.argv[1], sys.argv[2], Path(sys.argv[3]), Path(sys.argv[4]), int(sys.argv[5])))

@@ -6,19 +6,19 @@ import asyncio
 import tempfile
 from collections import defaultdict
 from collections.abc import Awaitable
-from pathlib import Path
 from typing import TypeVar
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, multiple, rule
+from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, multiple, rule, run_state_machine_as_test
 from sqlalchemy import Connection
 
 from serve_app.tasks import outbox
-from serve_app.tasks.database import create_schema, open_database
+from serve_app.tasks.database import open_database
 from serve_app.tasks.outbox import Callback, Outbox, Outcome, Verdict
 from serve_app.tasks.task import Status, Task
 from tests.tasks.common import HOOK, Clock
+from tests.tasks.databases import Databases
 
 T = TypeVar("T")
 LEASE_S = 5
@@ -28,14 +28,12 @@ STATES = [Status.SUBMITTED, Status.IN_PROGRESS, Status.FAILURE]
 class OutboxMachine(RuleBasedStateMachine):
     tries: Bundle[Callback] = Bundle("tries")
 
-    def __init__(self) -> None:
+    def __init__(self, databases: Databases) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        file = Path(self.folder.name) / "tasks.db"
-        create_schema(file)
         self.clock = Clock()
         self.runner = asyncio.Runner()
-        self.database = open_database(file)
+        self.database = open_database(databases.make())
         self.outbox = Outbox(self.database, clock=self.clock)
         self.recorded: dict[str, list[Status]] = defaultdict(list)
         self.tried: dict[str, list[Status]] = defaultdict(list)
@@ -140,5 +138,6 @@ class OutboxMachine(RuleBasedStateMachine):
         self.clock.tick(seconds)
 
 
-TestOutbox = OutboxMachine.TestCase
-TestOutbox.settings = settings(max_examples=50, stateful_step_count=40, derandomize=True, deadline=None, database=None)
+def test_outbox(databases: Databases) -> None:
+    how = settings(max_examples=50, stateful_step_count=40, derandomize=True, deadline=None, database=None)
+    run_state_machine_as_test(lambda: OutboxMachine(databases), settings=how)  # type: ignore[arg-type]

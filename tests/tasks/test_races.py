@@ -1,4 +1,4 @@
-"""Several replicas at one file at once: each has its own connection on a thread of its own."""
+"""Several replicas at one database at once, each with its own connections."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import func, select
 
 from serve_app.tasks.blobs import BlobStore
-from serve_app.tasks.database import Database, create_schema, open_database
+from serve_app.tasks.database import Database, open_database
 from serve_app.tasks.keys import KeyRing
 from serve_app.tasks.outbox import Outbox
 from serve_app.tasks.quota import Quota
@@ -24,17 +24,16 @@ ROUNDS = 60
 
 
 @pytest.fixture
-async def databases(tmp_path: Path) -> AsyncIterator[list[Database]]:
-    create_schema(tmp_path / "tasks.db")
-    opened = [open_database(tmp_path / "tasks.db") for _ in range(6)]
+async def replicas(where: str | Path) -> AsyncIterator[list[Database]]:
+    opened = [open_database(where) for _ in range(6)]
     yield opened
     for database in opened:
         await database.close()
 
 
 @pytest.fixture
-def stores(databases: list[Database], blobs: BlobStore) -> list[TaskStore]:
-    return [TaskStore(database, blobs) for database in databases]
+def stores(replicas: list[Database], blobs: BlobStore) -> list[TaskStore]:
+    return [TaskStore(database, blobs) for database in replicas]
 
 
 async def ends(database: Database, id: str) -> list[str]:
@@ -42,7 +41,7 @@ async def ends(database: Database, id: str) -> list[str]:
     return [row.task["status"] for row in await database.read(lambda connection: connection.execute(query).all())]
 
 
-async def test_of_a_cancel_and_a_success_exactly_one_wins(stores: list[TaskStore], databases: list[Database]) -> None:
+async def test_of_a_cancel_and_a_success_exactly_one_wins(stores: list[TaskStore], replicas: list[Database]) -> None:
     won = {"cancel": 0, "succeed": 0}
     for n in range(ROUNDS):
         task = await stores[0].submit(new(), no_inputs)
@@ -55,7 +54,7 @@ async def test_of_a_cancel_and_a_success_exactly_one_wins(stores: list[TaskStore
         succeeded = ended.status is Status.SUCCESS
         won["succeed" if succeeded else "cancel"] += 1
         assert (ended.fail_reason, bool(ended.result)) == ((None, True) if succeeded else (CANCELLED, False))
-        assert await ends(databases[0], task.id) == [ended.status]
+        assert await ends(replicas[0], task.id) == [ended.status]
         assert not await stores[1].succeed(task, "results/b-b.png", "b.png", {})
         assert await stores[2].cancel(task.id) == ended
     assert min(won.values()) > 0, f"neither always comes first: {won}"
@@ -73,16 +72,16 @@ async def test_of_a_cancel_and_a_claim_and_a_recovery_the_cancel_is_never_lost(s
         assert await stores[5].claim("worker", 30) is None
 
 
-async def test_many_cancels_at_once_owe_one_callback(stores: list[TaskStore], databases: list[Database]) -> None:
+async def test_many_cancels_at_once_owe_one_callback(stores: list[TaskStore], replicas: list[Database]) -> None:
     for _ in range(ROUNDS // 4):
         task = await stores[0].submit(new(), no_inputs)
         told = await asyncio.gather(*(store.cancel(task.id) for store in stores))
         assert len({task.finish_time for task in told if task is not None}) == 1
-        assert await ends(databases[0], task.id) == [Status.FAILURE]
+        assert await ends(replicas[0], task.id) == [Status.FAILURE]
 
 
 async def test_of_a_delete_and_a_success_nothing_is_left(
-    stores: list[TaskStore], databases: list[Database], blobs: BlobStore, tmp_path: Path
+    stores: list[TaskStore], replicas: list[Database], blobs: BlobStore, tmp_path: Path
 ) -> None:
     async def work(task: Task) -> None:
         key = f"results/{task.id}-a.png"
@@ -97,11 +96,11 @@ async def test_of_a_delete_and_a_success_nothing_is_left(
         assert sum(found is not None for found in deleted) == 1, "one of the two deleted it"
     assert await stores[4].newest() == []
     count = select(func.count()).select_from(callbacks)
-    assert await databases[5].read(lambda connection: connection.execute(count).scalar()) == 0
+    assert await replicas[5].read(lambda connection: connection.execute(count).scalar()) == 0
     assert not [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
 
 
-async def test_a_limit_is_never_exceeded(stores: list[TaskStore], databases: list[Database], blobs: BlobStore) -> None:
+async def test_a_limit_is_never_exceeded(stores: list[TaskStore], replicas: list[Database], blobs: BlobStore) -> None:
     async def submit(n: int, owner: str, quota: Quota) -> Task | str:
         try:
             return await stores[n % 6].submit(new(owner=owner), partial(blobs.put_inputs, source=b"s", target=b"t"), quota)
@@ -114,7 +113,7 @@ async def test_a_limit_is_never_exceeded(stores: list[TaskStore], databases: lis
         assert (len(accepted), outcomes.count(kind)) == (10, 50)
         assert await stores[0].unfinished(owner) == sorted(accepted, key=lambda task: task.id)
     assert len(await blobs.ids_with_inputs()) == 20
-    counted = await databases[0].read(lambda connection: connection.execute(select(usage.c.submits)).scalars().all())
+    counted = await replicas[0].read(lambda connection: connection.execute(select(usage.c.submits)).scalars().all())
     assert counted == [10, 10]
 
 
@@ -126,9 +125,9 @@ async def test_of_many_submits_with_one_idempotency_key_one_makes_the_task(store
     assert len(await stores[0].unfinished("a")) == ROUNDS // 6 == len(await blobs.ids_with_inputs())
 
 
-async def test_cancels_and_deletes_beside_a_courier(stores: list[TaskStore], databases: list[Database]) -> None:
+async def test_cancels_and_deletes_beside_a_courier(stores: list[TaskStore], replicas: list[Database]) -> None:
     """A courier that claims, settles and retries while its callbacks' tasks vanish."""
-    outboxes = [Outbox(database) for database in databases[4:]]
+    outboxes = [Outbox(database) for database in replicas[4:]]
     made = [await stores[0].submit(new(), no_inputs) for _ in range(ROUNDS)]
 
     async def courier(outbox: Outbox) -> None:
@@ -149,11 +148,11 @@ async def test_cancels_and_deletes_beside_a_courier(stores: list[TaskStore], dat
     async with asyncio.timeout(30):
         await asyncio.gather(work(), clear(), *map(courier, outboxes))
     count = select(func.count()).select_from(callbacks)
-    assert await databases[0].read(lambda connection: connection.execute(count).scalar()) == 0
+    assert await replicas[0].read(lambda connection: connection.execute(count).scalar()) == 0
 
 
-async def test_keys_made_and_revoked_at_once(databases: list[Database]) -> None:
-    rings = [KeyRing(database) for database in databases]
+async def test_keys_made_and_revoked_at_once(replicas: list[Database]) -> None:
+    rings = [KeyRing(database) for database in replicas]
     made = await asyncio.gather(*(ring.create(f"{n}") for n, ring in enumerate(rings * 3)))
     assert all(await asyncio.gather(*(ring.revoke(key.id) for ring, (key, _) in zip(rings * 3, made, strict=True))))
     assert [use.key.revoked is not None for use in await rings[0].list()] == [True] * 18

@@ -15,17 +15,18 @@ from typing import TypeVar
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, invariant, multiple, rule
+from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
 from sqlalchemy import select
 
 from serve_app.tasks.blobs import BlobStore
-from serve_app.tasks.database import create_schema, open_database
+from serve_app.tasks.database import open_database
 from serve_app.tasks.query import Query
 from serve_app.tasks.quota import Quota, day_of
 from serve_app.tasks.schema import callbacks, usage
 from serve_app.tasks.store import CANCELLED, IdempotencyMismatch, QuotaExceeded, TaskStore
 from serve_app.tasks.task import Status, Task, priority
 from tests.tasks.common import Clock, new
+from tests.tasks.databases import Databases
 
 T = TypeVar("T")
 MAX_ATTEMPTS = 3
@@ -66,15 +67,13 @@ class StoreMachine(RuleBasedStateMachine):
     claims: Bundle[Task] = Bundle("claims")
     known: Bundle[str] = Bundle("known")  # ids, some of which are deleted by now
 
-    def __init__(self) -> None:
+    def __init__(self, databases: Databases) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        file = Path(self.folder.name) / "tasks.db"
-        create_schema(file)
         self.clock = Clock()
         self.runner = asyncio.Runner()
-        self.database = open_database(file)
-        self.blobs = BlobStore(file.parent / "blobs")
+        self.database = open_database(databases.make())
+        self.blobs = BlobStore(Path(self.folder.name) / "blobs")
         self.store = TaskStore(self.database, self.blobs, clock=self.clock, max_attempts=MAX_ATTEMPTS)
         self.tasks: dict[str, Expected] = {}
         self.inputs: set[str] = set()
@@ -276,5 +275,6 @@ class StoreMachine(RuleBasedStateMachine):
             assert tuple(row.task["status"] for row in rows if row.task_id == id) == expected.told
 
 
-TestStore = StoreMachine.TestCase
-TestStore.settings = settings(max_examples=30, stateful_step_count=40, derandomize=True, deadline=None, database=None)
+def test_store(databases: Databases) -> None:
+    how = settings(max_examples=30, stateful_step_count=40, derandomize=True, deadline=None, database=None)
+    run_state_machine_as_test(lambda: StoreMachine(databases), settings=how)  # type: ignore[arg-type]

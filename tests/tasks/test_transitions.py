@@ -28,7 +28,10 @@ def whole_life(connection: Connection) -> None:
         assert list(query.find(connection, ids, owner)) == ids
         assert [task.id for task in query.list_unfinished(connection, owner, 9)] == ids
         assert [task.id for task in query.list_newest(connection, owner, 9)] == ids[::-1]
-        assert query.search(connection, query.Query(), owner).total == 3
+        for status in (None, Status.SUCCESS, Status.SUBMITTED):
+            for sort in ("id", "finish_time"):
+                page = query.search(connection, query.Query(status=status, sort=sort), owner)
+                assert page.total == len(page.tasks) == (0 if status else 3)
     assert query.any_waiting(connection)
     assert not transitions.any_expired(connection, 1)
     claims = [transitions.claim(connection, "worker", 1, 5) for _ in ids]

@@ -1,4 +1,4 @@
-"""One SQLite file under several real processes: two that accept, four that work, some that are killed or stopped."""
+"""One database under several real processes: two that accept, four that work, some that are killed or stopped."""
 
 from __future__ import annotations
 
@@ -8,72 +8,28 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy import select, text
 
-import serve_app
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import Database
 from serve_app.tasks.schema import callbacks, tasks
 from serve_app.tasks.store import TaskStore
 from tests.tasks.common import claimed, current, new, no_inputs
+from tests.tasks.processes import Processes, line
 
 _log = logging.getLogger(__name__)
-ROOT = Path(serve_app.__file__).parents[1]
 TASKS = 5_000
-LIMIT_S = 60.0
-
-
-class Processes:
-    """Starts processes of `process.py` on one file and ends what is left of them."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._all: list[subprocess.Popen[str]] = []
-
-    def start(self, role: str, number: int) -> subprocess.Popen[str]:
-        report = self._folder / f"report-{len(self._all)}.json"
-        command = [
-            sys.executable,
-            "-W",
-            "error",
-            "-m",
-            "tests.tasks.process",
-            role,
-            str(self._folder / "tasks.db"),
-            str(report),
-            str(number),
-        ]
-        process = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self._all.append(process)
-        return process
-
-    async def report(self, process: subprocess.Popen[str]) -> dict[str, Any]:
-        """What it found, once it has ended, without a word of complaint."""
-        _, errors = await asyncio.to_thread(process.communicate)
-        assert (process.returncode, errors) == (0, "")
-        report = self._folder / f"report-{self._all.index(process)}.json"
-        found: dict[str, Any] = json.loads(report.read_text())
-        return found
-
-    def end(self) -> None:
-        for process in self._all:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout, process.stderr):
-                if pipe is not None:
-                    pipe.close()
+LIMIT_S = 180.0  # against hanging; speed is the benchmark's business
 
 
 @pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Processes]:
-    started = Processes(tmp_path)
+def processes(where: str | Path, tmp_path: Path) -> Iterator[Processes]:
+    started = Processes(where, tmp_path)
     yield started
     started.end()
 
@@ -81,11 +37,6 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
 @pytest.fixture
 def real_store(database: Database, blobs: BlobStore) -> TaskStore:
     return TaskStore(database, blobs)
-
-
-async def line(process: subprocess.Popen[str]) -> str:
-    assert process.stdout is not None
-    return (await asyncio.to_thread(process.stdout.readline)).strip()
 
 
 def go_on(process: subprocess.Popen[str]) -> None:
