@@ -72,6 +72,10 @@ def _serve(folder: Path, config: Path, host: str | None, port: int | None, famil
         settings = resolve(cluster.settings_of(document))
         access.refuse_open(document.http_options.host, settings, secrets := Secrets())
         cluster.refuse_occupied(document)
+        outward = access.outward(document.http_options.host, settings)
+        if outward != settings:
+            _say("egress.allow_private: loopback is left out, for others can reach this address")
+            document.applications[0].args["egress"] = outward.egress.model_dump(mode="json")
         if settings.family == "builtin":
             prepare_builtin(settings.models_dir / "builtin")
         _say("starting Ray Serve (about 15 s) ...")

@@ -58,9 +58,9 @@ class Auth:
         right = next(((token, caller) for token, caller in found if isinstance(caller, Caller)), None)
         if right:
             self._rates.right(address, right[0])
-        if any(caller is None for _, caller in found):
-            with contextlib.suppress(*[ApiError] if right else []):  # a right key beside it opens; the next guess is not looked up
-                await self._rates.wrong(address)
+        wrong = [token for token, caller in found if caller is None]
+        with contextlib.suppress(*[ApiError] if right else []):  # a right key beside it opens; the next guess is not looked up
+            await self._rates.wrong(address, *wrong)
         if right:
             return right[1]
         for _, refused in found:

@@ -29,16 +29,19 @@ class Rates:
         self._addresses = _Limit(config.submits_per_address, "submits from your address")
         self._wrong = _Limit(config.wrong_keys, "wrong keys from your address")
         self._known: OrderedDict[bytes, None] = OrderedDict()
+        self._tried: OrderedDict[bytes, None] = OrderedDict()
 
     async def submit(self, key: str, address: str) -> None:
         """Count one submit. key: its id, "" where the service is open. Raises ApiError RATE_LIMITED."""
-        await self._addresses.count(address)
-        if key:
+        if key:  # first, so that a key over its own limit takes nothing from its neighbours' address
             await self._keys.count(key)
+        await self._addresses.count(address)
 
     async def may_try(self, address: str, *tokens: bytes) -> list[bytes]:
         """Which of a request's keys may be looked up: all, or those that were right before where this address has tried too many wrong
         ones. Raises ApiError RATE_LIMITED where there is none."""
+        if not tokens:
+            return []
         try:
             await self._wrong.check(address)
         except ApiError:
@@ -48,17 +51,15 @@ class Rates:
             raise
         return list(tokens)
 
-    async def wrong(self, address: str) -> None:
-        """Count a wrong key. Raises ApiError RATE_LIMITED from the first that is one too many."""
-        await self._wrong.count(address)
+    async def wrong(self, address: str, *tokens: bytes) -> None:
+        """Count wrong keys; the same one again is no guess. Raises ApiError RATE_LIMITED from the first that is one too many."""
+        for token in tokens:
+            if _remember(self._tried, _pair(address, token)):
+                await self._wrong.count(address)
 
     def right(self, address: str, token: bytes) -> None:
         """Remember that this key was right."""
-        pair = _pair(address, token)
-        self._known[pair] = None
-        self._known.move_to_end(pair)
-        if len(self._known) > _MAX_KNOWN:
-            self._known.popitem(last=False)
+        _remember(self._known, _pair(address, token))
 
 
 class _Limit:
@@ -86,6 +87,16 @@ class _Limit:
         window = await self._limiter.get_window_stats(limit, who)
         reason = f"Too many {self._what}: the limit is {limit}. Try again later."
         return ApiError(Answer.RATE_LIMITED, reason=reason, retry_after=window.reset_time - time.time())
+
+
+def _remember(pairs: OrderedDict[bytes, None], pair: bytes) -> bool:
+    """True for a pair that is new among the latest ones."""
+    new = pair not in pairs
+    pairs[pair] = None
+    pairs.move_to_end(pair)
+    if len(pairs) > _MAX_KNOWN:
+        pairs.popitem(last=False)
+    return new
 
 
 def _pair(address: str, token: bytes) -> bytes:

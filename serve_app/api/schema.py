@@ -13,6 +13,7 @@ from serve_app.tasks.task import Status, Task
 
 MAX_WAIT_S = 60
 MAX_PAGE_SIZE = 1000
+MAX_FILTER = 1024  # characters; databases refuse patterns of very many
 _MAX_INSTANCE_ID = 255
 _MAX_NAME = 64
 _UNKNOWN_FAILURE = "系统异常"
@@ -84,15 +85,15 @@ class QueryBody(Body):
     sort: str = Field("submitTime,desc", max_length=64, description="A member of the task and `asc` or `desc`.")
     ids: list[str | int] | None = Field(None, max_length=10_000)
     id: str | int | None = None
-    action: str | None = None
-    status: str | None = None
+    action: str | None = Field(None, max_length=MAX_FILTER)
+    status: str | None = Field(None, max_length=MAX_FILTER)
     status_set: list[str] | None = Field(None, max_length=16)
-    state: str | None = None
-    description: str | None = None
-    fail_reason: str | None = None
+    state: str | None = Field(None, max_length=MAX_FILTER)
+    description: str | None = Field(None, max_length=MAX_FILTER)
+    fail_reason: str | None = Field(None, max_length=MAX_FILTER)
     instance_id: str | int | None = None
-    prompt: str | None = None
-    prompt_en: str | None = None
+    prompt: str | None = Field(None, max_length=MAX_FILTER)
+    prompt_en: str | None = Field(None, max_length=MAX_FILTER)
 
     @model_validator(mode="before")
     @classmethod

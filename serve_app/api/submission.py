@@ -80,6 +80,11 @@ class Draft:
         """How long the client would wait for the end of the task."""
         return self.body.options.wait if self.body.options else 0.0
 
+    @property
+    def to_fetch(self) -> int:
+        """How many of the two came only as URLs."""
+        return sum(given.data is None for given in (self.source, self.target))
+
 
 def parse_submission(body: bytes, config: ApiConfig) -> Draft:
     """Raises ApiError with the contract's answer for the first thing that is wrong, in the contract's order."""
@@ -95,7 +100,8 @@ def parse_submission(body: bytes, config: ApiConfig) -> Draft:
     target = _given(_TARGET, target_member, target_text, config.limits)
     if source.data is not None and source.data == target.data:
         raise _same()
-    return Draft(source, target, swap, hook)
+    texts = {"source_base64": None, "target_base64": None}  # long, and not needed any more while pictures are fetched
+    return Draft(source, target, swap.model_copy(update=texts), hook)
 
 
 async def fetched(given: Given, get: Get, limits: Limits) -> bytes:

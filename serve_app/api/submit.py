@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import re
 import time
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -28,7 +29,7 @@ from serve_app.tasks.task import NewTask, Task
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})", re.IGNORECASE)
-_FETCHES_PER_KEY = 8
+_FETCHES_PER_KEY = 16
 _LONGEST_WAIT_S = 60.0
 _LOOK_S = 0.1
 _MOST_WAITERS = 64  # each holds one of the requests that a replica takes at a time
@@ -39,7 +40,7 @@ class Submit:
         self._service = service
         self._rates = rates
         self._waiters = 0
-        self._turns: dict[str, asyncio.Semaphore] = {}  # by key: one key's slow URLs leave connections for others
+        self._fetching: Counter[str] = Counter()  # by key: one key's slow URLs leave connections, and requests, for others
 
     async def swap(self, request: Request) -> Response:
         caller, limits = Caller.of(request), self._service.config.limits
@@ -56,7 +57,12 @@ class Submit:
         task = await self._earlier(new) if key else None
         if task is None:
             self._check_room(waiting)
-            task = await self._accept(new, await self._pictures(draft, caller), caller)
+            if draft.to_fetch:
+                release_body(request)  # what waits for somebody's server is bounded by key, not by the room for bodies
+            pair = await self._pictures(draft, caller)
+            self._check_room(await self._waiting())  # the body and the pictures took their time
+            task = await self._accept(new, pair, caller)
+            del pair
         del draft
         release_body(request)  # what waits now holds no bytes
         return await self._answer(task, caller, waiting, wait_s)
@@ -71,13 +77,17 @@ class Submit:
 
     async def _pictures(self, draft: Draft, caller: Caller) -> Pair:
         """The pictures that came only as URLs are fetched before anything is accepted."""
-        limits, turns = self._service.config.limits, self._turns.setdefault(caller.key, asyncio.Semaphore(_FETCHES_PER_KEY))
-
-        async def get(url: str, /, *, max_bytes: int) -> bytes:
-            async with turns:
-                return await self._service.egress.get(url, max_bytes=max_bytes, timeout_s=self._service.config.picture_timeout_s)
-
-        both = await asyncio.gather(*(fetched(given, get, limits) for given in (draft.source, draft.target)), return_exceptions=True)
+        limits, given, missing = self._service.config.limits, (draft.source, draft.target), draft.to_fetch
+        if missing and self._fetching[caller.key] + missing > _FETCHES_PER_KEY:
+            raise ApiError(Answer.BUSY, reason=f"{_FETCHES_PER_KEY} of your pictures are being fetched. Wait for them.", retry_after=1)
+        get = partial(self._service.egress.get, timeout_s=self._service.config.picture_timeout_s)
+        self._fetching[caller.key] += missing
+        try:
+            both = await asyncio.gather(*(fetched(one, get, limits) for one in given), return_exceptions=True)
+        finally:
+            self._fetching[caller.key] -= missing
+            if not self._fetching[caller.key]:
+                del self._fetching[caller.key]
         for found in both:
             if isinstance(found, BaseException):
                 raise found

@@ -25,8 +25,16 @@ def protected(settings: Settings, secrets: Secrets) -> bool:
 
 def refuse_open(host: str, settings: Settings, secrets: Secrets) -> None:
     """Raises ValueError for a service without a key on an address that others can reach."""
-    if not (settings.allow_open or is_loopback(host) or protected(settings, secrets)):
+    if not (is_loopback(host) or settings.allow_open or protected(settings, secrets)):
         raise ValueError(HOW.format(host=host))
+
+
+def outward(host: str, settings: Settings) -> Settings:
+    """The settings for this address: where others can reach it, the service does not call this machine itself for them."""
+    if is_loopback(host):
+        return settings
+    kept = tuple(network for network in settings.egress.allow_private if not network.is_loopback)
+    return settings.model_copy(update={"egress": settings.egress.model_copy(update={"allow_private": kept})})
 
 
 def is_loopback(host: str) -> bool:

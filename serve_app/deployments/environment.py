@@ -6,7 +6,6 @@ import os
 import secrets
 
 DEFAULTS = {
-    "RAY_AUTH_MODE": "token",
     # Ray's name is misleading: 0 keeps its control ports on loopback, where a single machine needs them.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -29,6 +28,8 @@ def prepare() -> None:
     The token is random and lives in the environment only: nobody else on this machine can run code in the cluster,
     and no file is left in the home directory.
     """
+    # Never as inherited: replicas listen on every address, and only the token stands before what they unpickle.
+    os.environ["RAY_AUTH_MODE"] = "token"
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))

@@ -16,7 +16,7 @@ from serve_app.api.errors import Answer, envelope
 from serve_app.settings import MOST_BODY_BYTES
 
 # Timeouts, disconnects and the choice of a replica are not for strangers to set.
-_STEERING = frozenset({b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"serve_multiplexed_model_id", b"x-session-id"})
+_STEERING = frozenset({b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"serve-multiplexed-model-id", b"x-session-id"})
 _REQUEST_ID = b"x-request-id"
 _GOOD_ID = re.compile(rb"[\x21-\x7e]{1,128}")  # Ray repeats any id, and answers 500 in plain text to one that is not UTF-8
 PIECE_BYTES = 16_384  # what BodyGate counts as progress
@@ -44,7 +44,7 @@ class OwnHeaders:
 def _passes(name: bytes, value: bytes) -> bool:
     if name == _REQUEST_ID:
         return _GOOD_ID.fullmatch(value) is not None
-    return name not in _STEERING
+    return name.replace(b"_", b"-") not in _STEERING  # as Ray reads them
 
 
 class HugeBodies:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,7 +11,7 @@ from serve_app.api.config import DefaultLimits
 from serve_app.api.errors import Answer
 from serve_app.egress.client import Egress
 from tests.api.site import NAMES, Site
-from tests.api.support import LEFT_OUT, MakeService, Service, sample
+from tests.api.support import LEFT_OUT, SWAP, MakeService, Service, sample
 from tests.egress.common import OUTSIDE, POLICY, Names, trap, website
 
 
@@ -95,6 +96,14 @@ async def test_what_is_too_large(service: Service, site: Site, member: str) -> N
 
 async def test_what_never_ends(service: Service, site: Site) -> None:
     assert "longer than 0.5 s" in await refusal(service, Answer.SOURCE_URL, "sourceUrl", site.url("/slow.png"))
+
+
+async def test_one_keys_slow_urls_are_bounded(service: Service, site: Site) -> None:
+    slow = {"sourceBase64": "", "targetBase64": "", "sourceUrl": site.url("/slow.png?1"), "targetUrl": site.url("/slow.png?2")}
+    answers = await asyncio.gather(*(service.client.post(SWAP, json=slow) for _ in range(12)))
+    assert sorted(answer.status_code for answer in answers) == [200] * 8 + [503] * 4, "16 pictures of a key at a time"
+    assert {answer.json()["code"] for answer in answers} == {4, 23}
+    assert (await service.submit(sourceUrl=site.url()))["code"] == 1, "pictures in the body wait for nobody"
 
 
 async def test_a_server_that_is_not_there(service: Service, site: Site) -> None:

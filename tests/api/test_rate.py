@@ -39,7 +39,7 @@ async def test_no_limit_is_none() -> None:
     rates = Rates(DefaultRates(None, None, None))
     for _ in range(100):
         await rates.submit("one", "1.2.3.4")
-        await rates.wrong("1.2.3.4")
+        await rates.wrong("1.2.3.4", b"wrong")
     await rates.may_try("1.2.3.4", b"guess")
 
 
@@ -47,16 +47,16 @@ async def test_keys_cannot_be_guessed() -> None:
     rates = Rates(DefaultRates(wrong_keys="3/day"))
     for number in range(3):
         await rates.may_try("1.2.3.4", b"guess %d" % number)
-        await rates.wrong("1.2.3.4")
+        await rates.wrong("1.2.3.4", b"guess %d" % number)
     await refused(rates.may_try("1.2.3.4", b"the right one"))
-    await refused(rates.wrong("1.2.3.4"))
+    await refused(rates.wrong("1.2.3.4", b"one more"))
     await rates.may_try("1.2.3.5", b"the right one")
 
 
 async def test_a_wrong_key_does_not_lock_out_a_right_one_of_the_same_address() -> None:
     rates = Rates(DefaultRates(wrong_keys="1/day"))
     rates.right("1.2.3.4", b"right")
-    await rates.wrong("1.2.3.4")
+    await rates.wrong("1.2.3.4", b"wrong")
     await rates.may_try("1.2.3.4", b"right")
     assert await rates.may_try("1.2.3.4", b"of another service", b"right") == [b"right"]  # a right key does not carry guesses
     await refused(rates.may_try("1.2.3.4", b"another"))
@@ -75,3 +75,25 @@ async def test_very_many_addresses_take_bounded_memory(monkeypatch: pytest.Monke
     assert len(rates._addresses._storage.storage) <= 51
     assert len(rates._known) == 50
     await refused(rates.submit("one", "x"))  # keys are counted apart: strangers cannot make them forgotten
+
+
+async def test_the_same_wrong_key_again_is_no_guess() -> None:
+    rates = Rates(DefaultRates(wrong_keys="2/day"))
+    for _ in range(50):  # a client that shows another service's key beside ours, or an old one, with each poll
+        await rates.wrong("1.2.3.4", b"stale")
+    assert await rates.may_try("1.2.3.4", b"new") == [b"new"]
+
+
+async def test_who_shows_no_key_is_not_refused_for_the_wrong_keys_of_others() -> None:
+    rates = Rates(DefaultRates(wrong_keys="1/day"))
+    await rates.wrong("1.2.3.4", b"wrong")
+    assert await rates.may_try("1.2.3.4") == []
+
+
+async def test_a_key_over_its_limit_takes_nothing_from_its_neighbours() -> None:
+    rates = Rates(DefaultRates(submits_per_key="2/day", submits_per_address="5/day"))
+    for _ in range(2):
+        await rates.submit("noisy", "1.2.3.4")
+    for _ in range(8):
+        await refused(rates.submit("noisy", "1.2.3.4"))
+    await rates.submit("quiet", "1.2.3.4")

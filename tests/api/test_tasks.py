@@ -234,6 +234,12 @@ async def test_a_query_that_is_no_object(service: Service, content: bytes) -> No
     assert (response.status_code, response.json()["code"]) == (200, 4)
 
 
+@pytest.mark.parametrize("member", ["description", "failReason", "prompt", "promptEn", "state"])
+async def test_a_filter_that_is_too_long_is_no_fault_of_the_storage(service: Service, member: str) -> None:
+    answer = await service.client.post("/mj/task/query", json={member: "a" * 60_000})
+    assert (answer.status_code, answer.json()["code"], answer.json()["properties"]["field"]) == (200, 4, member)
+
+
 @pytest.mark.parametrize("running", [False, True])
 async def test_cancel(service: Service, running: bool) -> None:
     body = await service.submit(state="room:user", notifyHook="https://client.example/hook")

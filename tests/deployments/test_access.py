@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from serve_app.deployments.access import refuse_open
+from serve_app.deployments.access import outward, refuse_open
 from serve_app.settings import Secrets, Settings
 from serve_app.tasks.database import open_database
 from serve_app.tasks.keys import KeyRing
@@ -50,3 +50,9 @@ def test_any_other_address_does_and_the_message_says_what_to_do(settings: Settin
 def test_a_service_whose_keys_are_all_revoked_is_closed_not_open(settings: Settings) -> None:
     make_and_revoke_a_key(settings)
     refuse_open("0.0.0.0", settings, NO_SECRET)
+
+
+@pytest.mark.parametrize(("host", "kept"), [("127.0.0.1", 3), ("0.0.0.0", 1), ("192.0.2.7", 1)])
+def test_a_service_for_others_calls_nothing_on_its_own_machine(tmp_path: Path, host: str, kept: int) -> None:
+    settings = Settings.model_validate({"data_dir": tmp_path, "egress": {"allow_private": ["127.0.0.0/8", "::1/128", "10.0.0.0/8"]}})
+    assert len(outward(host, settings).egress.allow_private) == kept

@@ -89,6 +89,13 @@ async def test_headers_of_rays_own_come_from_nobody() -> None:
     async def app(scope: Any, *_: Any) -> None:
         seen.extend(scope["headers"])
 
-    headers = [(b"x-request-timeout-seconds", b"1"), (b"host", b"a"), (b"x-request-id", b"fine"), (b"x-request-id", b"not fine")]
+    headers = [
+        (b"x-request-timeout-seconds", b"1"),
+        (b"serve-multiplexed-model-id", b"m"),
+        (b"x_session_id", b"s"),
+        (b"host", b"a"),
+        (b"x-request-id", b"fine"),
+        (b"x-request-id", b"not fine"),
+    ]
     await OwnHeaders(app)({"type": "http", "headers": headers}, None, None)  # type: ignore[arg-type]
     assert seen == [(b"host", b"a"), (b"x-request-id", b"fine")]
