@@ -8,10 +8,12 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
+from functools import partial
+from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import insert
+from sqlalchemy import Connection, insert
 
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import Database, open_database
@@ -92,8 +94,8 @@ def calls() -> dict[str, Call]:
         "newest 100": lambda store: store.newest(),
     }
     for name, query in pages.items():
-        found[name] = lambda store, query=query: store.query(query)  # type: ignore[misc]
-        found[f"{name}, of a key"] = lambda store, query=query: store.query(query, "a")  # type: ignore[misc]
+        found[name] = methodcaller("query", query)
+        found[f"{name}, of a key"] = methodcaller("query", query, "a")
     return found
 
 
@@ -129,7 +131,11 @@ async def fill(database: Database, finished: int) -> None:
     """So many finished tasks, one in ten a FAILURE, and UNFINISHED that wait."""
     for start in range(0, finished + UNFINISHED, _CHUNK):
         some = [_row(n, finished) for n in range(start, min(start + _CHUNK, finished + UNFINISHED))]
-        await database.write(lambda connection, some=some: connection.execute(insert(tasks), some).close())  # type: ignore[misc]
+        await database.write(partial(_insert, rows=some))
+
+
+def _insert(connection: Connection, rows: list[dict[str, object]]) -> None:
+    connection.execute(insert(tasks), rows)
 
 
 async def _tidy(database: Database) -> None:

@@ -12,8 +12,8 @@ from serve_app.api.errors import Answer, ApiError
 from serve_app.api.origin import client_address
 
 _SCOPE = "faceswap.body"
-_STALLED_S = 2.0  # a body that took longer than this for its last _PROGRESS bytes may be given up when room is short
-_PROGRESS = 16_384
+_STALLED_S = 2.0  # a body that took longer than this for its last PROGRESS_BYTES may be given up when room is short
+PROGRESS_BYTES = 16_384
 _RETRY_S = 1.0
 _PATIENCE_S = 2.0  # a burst from one address, a gateway's say, is no attack: the next body waits for one of the others to be there
 _MAX_WAITING = 64  # bodies of one address that wait so
@@ -21,7 +21,7 @@ _MAX_WAITING = 64  # bodies of one address that wait so
 
 async def read_body(request: Request, limit: int) -> bytes:
     """The whole body. Raises ApiError BODY_TOO_LARGE, without reading further, by the stated length or at the first byte past `limit`."""
-    if _stated(request.scope) > limit:
+    if stated_length(request.scope) > limit:
         raise _too_large(limit)
     parts: list[bytes] = []
     size = 0
@@ -68,7 +68,7 @@ class BodyGate:
         self._left = asyncio.Event()  # set once, when the next body leaves
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not (stated := _stated(scope)):
+        if scope["type"] != "http" or not (stated := stated_length(scope)):
             return await self._app(scope, receive, send)
         body = _Body(self, receive, client_address(scope), stated)
         try:
@@ -187,7 +187,7 @@ class _Body:
 
     def _count(self, size: int) -> None:
         self._fresh += size
-        if moved := self._fresh >= _PROGRESS:
+        if moved := self._fresh >= PROGRESS_BYTES:
             self._fresh = 0
             self._moved = asyncio.get_running_loop().time()
         self._gate.grow(self, size, moved)
@@ -212,7 +212,7 @@ class _Body:
         self._size = 0
 
 
-def _stated(scope: Scope) -> int:
+def stated_length(scope: Scope) -> int:
     """The length of the body by its header: 0 for none, -1 for one of unknown length."""
     length = 0
     for name, value in scope["headers"]:

@@ -66,7 +66,8 @@ class DefaultRates:
 
 @dataclass(frozen=True, slots=True)
 class ApiConfig:
-    """secret: asked for on every /mj route but the pictures; None or blank: open. notify_hook: told when a request names no hook.
+    """secret: asked for on every /mj route but the pictures; one more key beside those that were made.
+    notify_hook: told when a request names no hook.
 
     public_url: how clients reach the service, the start of imageUrl; None: as each request came in.
     max_waiting: a submit is refused (code 23) while this many tasks wait. trusted_proxies: see TrustedProxies.

@@ -68,6 +68,7 @@ class Envelope(Model):
     result: str | None = Field(description="The id of an accepted task; null where there is none.")
     properties: dict[str, Any] = Field(description="`field` and `reason` name what was wrong with the request.")
     task: Task = Field(
+        # Absent where nobody waits, and never null: pydantic knows no such member, so the default is taken out of the schema again.
         None,  # type: ignore[assignment]
         description="Where the request waits for the end of the task: as it is then.",
         json_schema_extra=lambda shape: shape.pop("default", None),  # type: ignore[arg-type]

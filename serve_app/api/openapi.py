@@ -119,6 +119,7 @@ def document(root: str = "", operations: Iterable[Operation] = OPERATIONS) -> di
         )
         for model in group
     ]
+    # Typed for an invariant list of pairs.
     _, definitions = models_json_schema(models_used, ref_template=_REF + "{model}")  # type: ignore[arg-type]
     paths: dict[str, dict[str, Any]] = {}
     for operation in operations:

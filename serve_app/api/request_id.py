@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 request_id: ContextVar[str] = ContextVar("request_id", default="")
 
 _NAME = b"x-request-id"
-_GOOD = re.compile(rb"[\x21-\x7e]{1,128}")  # it stands in log lines: printable, no blanks
+GOOD_ID = re.compile(rb"[\x21-\x7e]{1,128}")  # it stands in log lines: printable, no blanks
 
 
 class RequestId:
@@ -28,7 +28,7 @@ class RequestId:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         given = next((value for name, value in scope["headers"] if name == _NAME), b"")
-        id = given if _GOOD.fullmatch(given) else secrets.token_hex(16).encode()
+        id = given if GOOD_ID.fullmatch(given) else secrets.token_hex(16).encode()
 
         async def named(message: Message) -> None:
             if message["type"] == "http.response.start":

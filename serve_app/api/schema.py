@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic.alias_generators import to_camel
 
 from serve_app.api.errors import Answer, ApiError
-from serve_app.tasks.task import Status, Task
+from serve_app.tasks.task import ACTION, DESCRIPTION, PROMPT, Status, Task
 
 MAX_WAIT_S = 60
 MAX_PAGE_SIZE = 1000
@@ -72,7 +72,7 @@ class SwapBody(Body):
 
 
 class IdsBody(Body):
-    """POST /mj/task/list-by-condition and list-by-ids, as clients send it; submission.parse_ids reads it more tolerantly."""
+    """POST /mj/task/list-by-condition and list-by-ids, as clients send it; search.parse_ids reads it more tolerantly."""
 
     ids: list[str | int] | None = Field(None, max_length=10_000)
 
@@ -130,11 +130,11 @@ def task_json(task: Task, public_url: str | None) -> dict[str, object]:
     instance = task.instance_id or ""
     return {
         "id": task.id,
-        "action": "SWAP_FACE",
+        "action": ACTION,
         "status": task.status.value,
-        "prompt": "InsightFace",
-        "promptEn": "InsightFace",
-        "description": f"/swap {task.id}",
+        "prompt": PROMPT,
+        "promptEn": PROMPT,
+        "description": f"{DESCRIPTION}{task.id}",
         "state": task.state,
         "submitTime": task.submit_time,
         "startTime": start,
@@ -148,7 +148,7 @@ def task_json(task: Task, public_url: str | None) -> dict[str, object]:
         "buttons": [],
         "properties": {**task.properties, "botType": "INSIGHT_FACE", "discordInstanceId": instance, "finalPrompt": ""},
         "displays": {
-            "action": "SWAP_FACE",
+            "action": ACTION,
             "status": task.status.value,
             "submitTime": _clock(task.submit_time),
             "startTime": _clock(start),

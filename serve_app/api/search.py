@@ -1,4 +1,4 @@
-"""Pages of tasks: what a query asks for, and the page as Spring servers send it, which admin pages of the contract read."""
+"""Several tasks: which ones a list or a query asks for, and the page as Spring servers send it, which admin pages of the contract read."""
 
 from __future__ import annotations
 
@@ -8,15 +8,34 @@ from pydantic import ValidationError
 from pydantic.alias_generators import to_camel
 
 from serve_app.api.errors import Answer, ApiError
+from serve_app.api.jsonbody import parse_json
 from serve_app.api.schema import QueryBody, invalid
 from serve_app.tasks.query import SORTS, Page, Query
 from serve_app.tasks.task import Status
 
+_MAX_IDS = 10_000
 
-def parse_query(body: object) -> QueryBody:
-    """body: JSON, or None for an empty one. Raises ApiError."""
+
+def parse_ids(body: bytes) -> list[str]:
+    """The ids of a list request: strings or numbers, each once; none where the body or its `ids` is empty or null. Raises ApiError."""
+    found = parse_json(body) if body.strip() else None
+    if isinstance(found, dict):
+        found = found.get("ids")
+    if found is None:
+        return []
+    if not isinstance(found, list):
+        raise ApiError(Answer.INVALID, field="ids", reason='`ids` must be a list of task ids, as in {"ids": ["1724000000000123"]}.')
+    if len(found) > _MAX_IDS:
+        raise ApiError(Answer.INVALID, field="ids", reason=f"Ask for at most {_MAX_IDS:,} tasks at a time.")
+    wanted = (str(id).strip() for id in found if isinstance(id, str | int))
+    return list(dict.fromkeys(id for id in wanted if 0 < len(id) <= 64))
+
+
+def parse_query(body: bytes) -> QueryBody:
+    """An empty body, or null, asks for the first page. Raises ApiError."""
+    found = parse_json(body) if body.strip() else None
     try:
-        return QueryBody.model_validate({} if body is None else body)
+        return QueryBody.model_validate({} if found is None else found)
     except ValidationError as error:
         raise invalid(error) from None
 

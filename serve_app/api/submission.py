@@ -8,20 +8,17 @@ from dataclasses import dataclass, field
 from typing import Protocol
 from urllib.parse import urlsplit
 
-import orjson
 import pybase64
 from pydantic import ValidationError
 
 from serve_app.api.config import ApiConfig, Limits
 from serve_app.api.errors import Answer, ApiError
+from serve_app.api.jsonbody import parse_json
 from serve_app.api.schema import SwapBody, invalid
 from serve_app.egress.client import FetchFailed
 from serve_app.vision.image import ImageError, probe
 
 _MAX_URL = 2048
-_MAX_IDS = 10_000
-_STRUCTURE = (b"[", b"{", b",")
-_MAX_STRUCTURE = 100_000
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
 _BLANKS = b" \t\r\n\v\f"
 _TOO_LARGE = frozenset({"pixels"})
@@ -126,38 +123,8 @@ def complete(draft: Draft, source: bytes, target: bytes, limits: Limits) -> Pair
     return Pair(source, target)
 
 
-def parse_ids(body: bytes) -> list[str]:
-    """The ids of a list request: strings or numbers, each once; none where the body or its `ids` is empty or null. Raises ApiError."""
-    found = parse_json(body)
-    if isinstance(found, dict):
-        found = found.get("ids")
-    if found is None:
-        return []
-    if not isinstance(found, list):
-        raise ApiError(Answer.INVALID, field="ids", reason='`ids` must be a list of task ids, as in {"ids": ["1724000000000123"]}.')
-    if len(found) > _MAX_IDS:
-        raise ApiError(Answer.INVALID, field="ids", reason=f"Ask for at most {_MAX_IDS:,} tasks at a time.")
-    wanted = (str(id).strip() for id in found if isinstance(id, str | int))
-    return list(dict.fromkeys(id for id in wanted if 0 < len(id) <= 64))
-
-
-def parse_json(body: bytes) -> object:
-    """None for an empty body. Raises ApiError."""
-    return _json(body) if body.strip() else None
-
-
-def _json(body: bytes) -> object:
-    # base64 has none of these: without the check, 30 MB of brackets become a gigabyte of objects.
-    if sum(map(body.count, _STRUCTURE)) > _MAX_STRUCTURE:
-        raise ApiError(Answer.INVALID, field="body", reason=f"The body has more than {_MAX_STRUCTURE:,} lists, objects and members.")
-    try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise ApiError(Answer.INVALID, field="body", reason=f"The body is not valid JSON ({error}). Send a JSON object.") from None
-
-
 def _swap_body(body: bytes) -> SwapBody:
-    found = _json(body)
+    found = parse_json(body)
     if not isinstance(found, dict):
         raise ApiError(Answer.INVALID, field="body", reason="The body must be a JSON object with sourceBase64 and targetBase64.")
     try:

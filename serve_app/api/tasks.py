@@ -9,9 +9,8 @@ from serve_app.api.body import read_body
 from serve_app.api.caller import Caller
 from serve_app.api.errors import Answer, ApiError, JsonResponse, envelope
 from serve_app.api.schema import task_json
-from serve_app.api.search import page_json, parse_query, query_of
+from serve_app.api.search import page_json, parse_ids, parse_query, query_of
 from serve_app.api.service import Service, store_errors
-from serve_app.api.submission import parse_ids, parse_json
 from serve_app.tasks.query import Page
 from serve_app.tasks.store import CANCELLED
 from serve_app.tasks.task import Task
@@ -93,7 +92,7 @@ class Tasks:
         return JsonResponse([task_json(task, self._public_url) for task in tasks])
 
     async def _page(self, request: Request, owner: str | None) -> Response:
-        body = parse_query(parse_json(await read_body(request, _MAX_BYTES)))
+        body = parse_query(await read_body(request, _MAX_BYTES))
         query = query_of(body)
         async with store_errors():
             found = await self._store.query(query, owner) if query else Page([], 0)

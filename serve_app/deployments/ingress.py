@@ -49,10 +49,10 @@ class Ingress:
         database = open_database(database_of(settings, self._secrets))
         self._blobs = BlobStore(settings.blobs)
         self._store = TaskStore(database, self._blobs, max_attempts=settings.pipeline.max_attempts)
-        self._policy = AddressPolicy(settings.egress.allow_private)
         self._keys = KeyRing(database)
         # Two, so that hooks whose names nobody resolves are never in the way of pictures.
-        self._hooks, self._pictures = Egress(self._policy, connections=settings.ingress.callbacks_in_flight), Egress(self._policy)
+        policy = AddressPolicy(settings.egress.allow_private)
+        self._hooks, self._pictures = Egress(policy, connections=settings.ingress.callbacks_in_flight), Egress(policy)
         self._courier = Courier(
             Outbox(database),
             self._render,

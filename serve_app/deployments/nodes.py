@@ -19,6 +19,7 @@ def usable() -> int:
     """Nodes that are alive and may run replicas; 1 without a cluster. A head node that is told to have no CPUs runs none."""
     if not ray.is_initialized():
         return 1
+    # Ray has no annotation there.
     return sum(node["Alive"] and node["Resources"].get("CPU", 0) > 0 for node in ray.nodes())  # type: ignore[no-untyped-call]
 
 

@@ -7,19 +7,18 @@ One that says it is larger than any limit that can be set is answered here, and 
 from __future__ import annotations
 
 import asyncio
-import re
 
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve_app.api.body import PROGRESS_BYTES, stated_length
 from serve_app.api.errors import Answer, envelope
+from serve_app.api.request_id import GOOD_ID
 from serve_app.settings import MOST_BODY_BYTES
 
 # Timeouts, disconnects and the choice of a replica are not for strangers to set.
 _STEERING = frozenset({b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"serve-multiplexed-model-id", b"x-session-id"})
 _REQUEST_ID = b"x-request-id"
-_GOOD_ID = re.compile(rb"[\x21-\x7e]{1,128}")  # Ray repeats any id, and answers 500 in plain text to one that is not UTF-8
-PIECE_BYTES = 16_384  # what BodyGate counts as progress
 _LINGER_S = 2.0
 _SIP_S = 0.02  # the server reads 64 KB ahead, so this is some 3 MB/s
 
@@ -43,7 +42,7 @@ class OwnHeaders:
 
 def _passes(name: bytes, value: bytes) -> bool:
     if name == _REQUEST_ID:
-        return _GOOD_ID.fullmatch(value) is not None
+        return GOOD_ID.fullmatch(value) is not None  # Ray repeats any, and answers 500 in plain text to one that is not UTF-8
     return name.replace(b"_", b"-") not in _STEERING  # as Ray reads them
 
 
@@ -57,7 +56,7 @@ class HugeBodies:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or _stated(scope) <= MOST_BODY_BYTES:
+        if scope["type"] != "http" or stated_length(scope) <= MOST_BODY_BYTES:
             return await self._app(scope, receive, send)
         reason = f"The body has more than {MOST_BODY_BYTES:,} bytes. Send smaller pictures."
         properties = {"field": "body", "reason": reason}
@@ -74,7 +73,7 @@ class HugeBodies:
 
 
 class WholePieces:
-    """ASGI middleware: a body is passed on in pieces of at least PIECE_BYTES, the last one excepted."""
+    """ASGI middleware: a body is passed on in pieces of at least PROGRESS_BYTES, the last one excepted."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -88,7 +87,7 @@ class WholePieces:
             while (message := await receive())["type"] == "http.request":
                 piece.extend(message.get("body", b""))
                 more = message.get("more_body", False)
-                if not more or len(piece) >= PIECE_BYTES:
+                if not more or len(piece) >= PROGRESS_BYTES:
                     body = bytes(piece)
                     piece.clear()
                     return {"type": "http.request", "body": body, "more_body": more}
@@ -104,8 +103,3 @@ async def _linger(receive: Receive) -> None:
                 await asyncio.sleep(_SIP_S)
     except TimeoutError:
         return
-
-
-def _stated(scope: Scope) -> int:
-    length = next((value for name, value in scope["headers"] if name == b"content-length"), b"")
-    return int(length[:20]) if length.isdigit() else 0

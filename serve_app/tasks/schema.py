@@ -94,6 +94,7 @@ tallies = Table(
 Index("tallies_status", tallies.c.status, tallies.c.owner, tallies.c.number)
 for _dialect, _statements in TRIGGERS.items():
     for _statement in _statements:
+        # SQLAlchemy has no annotation there.
         event.listen(metadata, "after_create", DDL(_statement).execute_if(dialect=_dialect))  # type: ignore[no-untyped-call]
 
 callbacks = Table(

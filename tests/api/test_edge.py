@@ -153,6 +153,7 @@ async def test_a_refusal_of_a_middleware_is_an_answer_and_no_fault(caplog: pytes
         await app(scope)
 
     for middleware in reversed(edge(ApiConfig())):
+        # One ASGI application around the other, whatever its class.
         guard = middleware.cls(guard, *middleware.args, **middleware.kwargs)  # type: ignore[assignment]
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(guard), base_url="http://swap.test") as service:
         response = await service.get("/mj/x", headers={"language": "en"})

@@ -90,6 +90,7 @@ async def test_real_answers_are_as_it_says(service: Service) -> None:
 @pytest.mark.parametrize("mount", ["", "/faces"])
 async def test_the_docs_need_nothing_from_elsewhere(service: Service, mount: str) -> None:
     if mount:
+        # The client has no public way to another application.
         service.client._transport.app = Starlette(routes=[Mount(mount, app=service.app)])  # type: ignore[attr-defined]
     page = await service.client.get(f"{mount}/docs")
     assert page.headers["content-type"].startswith("text/html")

@@ -12,6 +12,7 @@ from serve_app.api.rate import Rates
 
 async def refused(awaitable: object) -> ApiError:
     with pytest.raises(ApiError) as caught:
+        # Any awaitable; typed object so that a test need not name which.
         await awaitable  # type: ignore[misc]
     assert caught.value.answer is Answer.RATE_LIMITED
     assert 1 <= int(caught.value.headers["Retry-After"]) <= 86_400

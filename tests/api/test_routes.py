@@ -52,6 +52,7 @@ async def test_links_start_where_the_request_was_sent(service: Service, host: st
 
 async def test_a_service_below_a_mount_point(make_service: MakeService) -> None:
     service = await make_service(secret="key")
+    # The client has no public way to another application.
     service.client._transport.app = Starlette(routes=[Mount("/faces", app=service.app)])  # type: ignore[attr-defined]
     headers = {"mj-api-secret": "key"}
     response = await service.client.post("/faces/mj-fast" + SWAP, json=swap_body(), headers=headers)

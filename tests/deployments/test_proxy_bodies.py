@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from starlette.types import Message
 
-from serve_app.deployments.proxy import PIECE_BYTES, HugeBodies, OwnHeaders, WholePieces
+from serve_app.api.body import PROGRESS_BYTES
+from serve_app.deployments.proxy import HugeBodies, OwnHeaders, WholePieces
 from serve_app.settings import MOST_BODY_BYTES
 
 Receive = Callable[[], Awaitable[Message]]
@@ -42,13 +43,13 @@ async def through(receive: Receive) -> list[Message]:
 
 
 async def test_a_body_byte_by_byte_becomes_few_pieces() -> None:
-    seen = await through(receiving(*[b"x"] * (2 * PIECE_BYTES + 5)))
-    assert [len(message["body"]) for message in seen] == [PIECE_BYTES, PIECE_BYTES, 5]
+    seen = await through(receiving(*[b"x"] * (2 * PROGRESS_BYTES + 5)))
+    assert [len(message["body"]) for message in seen] == [PROGRESS_BYTES, PROGRESS_BYTES, 5]
     assert [message["more_body"] for message in seen] == [True, True, False]
 
 
 async def test_large_pieces_stay_and_nothing_is_lost() -> None:
-    parts = [bytes([n]) * size for n, size in enumerate((3, PIECE_BYTES, 100_000, 0, 7))]
+    parts = [bytes([n]) * size for n, size in enumerate((3, PROGRESS_BYTES, 100_000, 0, 7))]
     assert b"".join(message["body"] for message in await through(receiving(*parts))) == b"".join(parts)
 
 
