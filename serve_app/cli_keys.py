@@ -8,11 +8,11 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import typer
 
-from serve_app.deployments import environment
+from serve_app.cli_options import DEFAULT_CONFIG, Config, Data, fail, settings_from
 from serve_app.settings import Secrets, database_of
 from serve_app.tasks.database import DatabaseUnavailable, is_sqlite, missing, now_ms, open_database, shown
 from serve_app.tasks.keys import Key, KeyRing, KeyUse
@@ -20,7 +20,6 @@ from serve_app.tasks.migrate import DatabaseTooNew, migrate
 
 T = TypeVar("T")
 
-ROOT = Path(__file__).resolve().parent.parent
 HOW = """
 The line above is the token; it is shown this once and kept nowhere. Clients send it in either of these headers:
 
@@ -34,10 +33,6 @@ _HOUR_MS = {"h": 3_600_000, "d": 24 * 3_600_000}
 _HEADS = ("id", "label", "role", "state", "today", "in all", "unfinished", "created", "expires")
 
 app = typer.Typer(no_args_is_help=True, help="Keys: who may ask, and how much. With the first one, nobody gets in without.")
-
-Config = Annotated[Path, typer.Option(help="Serve config file, which says where the keys are", exists=True, dir_okay=False)]
-Data = Annotated[Path | None, typer.Option(help="Folder for tasks and pictures, instead of the file's")]
-DEFAULT_CONFIG = ROOT / "config" / "local.yaml"
 
 
 @app.command("create")
@@ -76,7 +71,7 @@ def revoke(
 ) -> None:
     """End a key for good. Its tasks go on; a running service refuses it within 5 s."""
     if not _on_keys("revoke", lambda ring: ring.revoke(id), config, data):
-        _fail("revoke", f"there is no key {id}; faceswap key list shows them")
+        fail("key revoke", f"there is no key {id}; faceswap key list shows them")
     typer.echo(f"key {id} is revoked")
 
 
@@ -124,8 +119,6 @@ def _clock(ms: int) -> str:
 
 def _on_keys(command: str, work: Callable[[KeyRing], Awaitable[T]], config: Path, data: Path | None) -> T:
     """Run `work` on the keys of the service that this config file starts."""
-    environment.prepare()
-    from serve_app.deployments import cluster  # Ray reads the environment when it is imported
 
     async def on_ring() -> T:
         database = open_database(where)
@@ -135,18 +128,13 @@ def _on_keys(command: str, work: Callable[[KeyRing], Awaitable[T]], config: Path
             await database.close()
 
     try:
-        settings = cluster.settings_of(cluster.load_config(config, settings={} if data is None else {"data_dir": data}))
+        settings = settings_from(config, data)
         where = database_of(settings, Secrets())
         if command != "create" and missing(where):
-            _fail(command, f"there is no {shown(where)}; --data or --config says where the service keeps its tasks")
+            fail(f"key {command}", f"there is no {shown(where)}; --data or --config says where the service keeps its tasks")
         if is_sqlite(where):
             settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         migrate(where)
         return asyncio.run(on_ring())
     except (ValueError, OSError, DatabaseUnavailable, DatabaseTooNew) as error:
-        _fail(command, str(error))
-
-
-def _fail(command: str, why: str) -> NoReturn:
-    typer.echo(f"faceswap key {command}: {why}", err=True)
-    raise typer.Exit(1)
+        fail(f"key {command}", error)

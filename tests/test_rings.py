@@ -22,8 +22,9 @@ RINGS: dict[str, tuple[set[str], set[str]]] = {
     "deployments": ({"vision", "engines", "swap", "tasks", "egress", "api", "settings", "families", "deployments"}, {"starlette", "ray"}),
     "app": ({"deployments", "families", "settings", "tasks"}, {"ray"}),
     "cli": ({"deployments", "engines", "families", "settings", "cli_keys", "cli_store"}, {"ray"}),
-    "cli_store": ({"deployments", "tasks"}, set()),
-    "cli_keys": ({"deployments", "settings", "tasks"}, set()),
+    "cli_store": ({"cli_options", "tasks"}, set()),
+    "cli_keys": ({"cli_options", "settings", "tasks"}, set()),
+    "cli_options": ({"deployments", "settings"}, set()),
 }
 FRAMEWORKS = {"ray", "starlette", "sqlalchemy", "fastapi", "aiohttp"}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
-import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,23 +22,20 @@ from serve_app.api.rate import Rates
 from serve_app.api.schema import task_json
 from serve_app.api.service import Service, store_errors
 from serve_app.api.submission import Draft, Pair, complete, fetched, parse_submission
+from serve_app.api.watch import Watch, wanted_wait_s
 from serve_app.tasks.quota import QuotaExceeded
 from serve_app.tasks.repeats import IdempotencyMismatch
 from serve_app.tasks.task import NewTask, Task
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-_WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*\"?(\d{1,6})", re.IGNORECASE)
 _FETCHES_PER_KEY = 16
-_LONGEST_WAIT_S = 60.0
-_LOOK_S = 0.1
-_MOST_WAITERS = 64  # each holds one of the requests that a replica takes at a time
 
 
 class Submit:
     def __init__(self, service: Service, rates: Rates) -> None:
         self._service = service
         self._rates = rates
-        self._waiters = 0
+        self._watch = Watch(service.store)
         self._fetching: Counter[str] = Counter()  # by key: one key's slow URLs leave connections, and requests, for others
 
     async def swap(self, request: Request) -> Response:
@@ -53,7 +49,7 @@ class Submit:
         draft = await asyncio.to_thread(parse_submission, body, self._service.config)
         del body
         new = self._new(request, caller, draft, key, await asyncio.to_thread(_fingerprint, draft) if key else None)
-        wait_s = min(_LONGEST_WAIT_S, max(draft.wait_s, _preferred(request)))
+        wait_s = wanted_wait_s(request, draft.wait_s)
         task = await self._earlier(new) if key else None
         if task is None:
             self._check_room(waiting)
@@ -126,33 +122,11 @@ class Submit:
         properties = {"discordInstanceId": task.instance_id or "", "numberOfQueues": waiting}
         if not wait_s:
             return envelope(Answer.ACCEPTED, result=task.id, properties=properties)
-        seen = await self._ended(task, caller, wait_s)
+        seen = await self._watch.ended(task, caller.owner, wait_s)
         extra = {"task": task_json(seen, self._service.config.public_url)}
         return envelope(
             Answer.ACCEPTED, result=task.id, properties=properties, extra=extra, headers={"Preference-Applied": f"wait={wait_s:g}"}
         )
-
-    async def _ended(self, task: Task, caller: Caller, wait_s: float) -> Task:
-        """The task once it has ended, or as it is when the time is up, or at once where too many wait already."""
-        if self._waiters >= _MOST_WAITERS:
-            return task
-        self._waiters += 1
-        try:
-            return await self._watched(task, caller, wait_s)
-        finally:
-            self._waiters -= 1
-
-    async def _watched(self, task: Task, caller: Caller, wait_s: float) -> Task:
-        started = time.monotonic()
-        while not task.status.terminal and (waited := time.monotonic() - started) < wait_s:
-            # Another process ends it. Who has waited for long can wait a little longer.
-            await asyncio.sleep(min(max(_LOOK_S, waited / 20), wait_s - waited))
-            async with store_errors():
-                found = await self._service.store.get(task.id, caller.owner)
-            if found is None:  # deleted: there is nothing to wait for
-                break
-            task = found
-        return task
 
 
 @asynccontextmanager
@@ -185,9 +159,3 @@ def _fingerprint(draft: Draft) -> str:
         text = part if isinstance(part, bytes) else repr(part).encode()
         digest.update(len(text).to_bytes(8, "big") + text)
     return digest.hexdigest()
-
-
-def _preferred(request: Request) -> float:
-    """Seconds of `Prefer: wait=N` (RFC 7240); 0 without."""
-    found = _WAIT.search(",".join(request.headers.getlist("prefer")))
-    return float(found[1]) if found else 0.0

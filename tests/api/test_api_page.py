@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic.alias_generators import to_camel
 from starlette.routing import Route
 
-from serve_app.api import search, state, submit, tasks
+from serve_app.api import search, state, tasks, watch
 from serve_app.api.app import ApiConfig
 from serve_app.api.config import DefaultLimits, DefaultRates
 from serve_app.api.edge import EXPOSED
@@ -132,4 +132,4 @@ def test_the_page_has_what_the_guard_refuses() -> None:
 def test_the_page_has_the_limits_outside_the_settings() -> None:
     assert f"at most once in {state._FRESH_S:g} seconds" in DOCS
     assert f"more than {MOST_BODY_BYTES:,} bytes" in DOCS
-    assert f"where {submit._MOST_WAITERS} requests of an Ingress replica wait already" in DOCS
+    assert f"where {watch.MOST_WAITERS} requests of an Ingress replica wait already" in DOCS

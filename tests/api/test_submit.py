@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from serve_app.api import submit
+from serve_app.api import watch
 from serve_app.api.config import DefaultRates
 from serve_app.egress.client import Egress
 from serve_app.tasks.store import CANCELLED
@@ -109,7 +109,7 @@ async def test_who_waits_for_a_task_that_is_deleted_is_answered(service: Service
 
 
 async def test_where_too_many_wait_the_others_are_answered_at_once(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(submit, "_MOST_WAITERS", 2)
+    monkeypatch.setattr(watch, "MOST_WAITERS", 2)
     waiting = [asyncio.create_task(answer(service, {"Prefer": "wait=60"})) for _ in range(2)]
     async with asyncio.timeout(10):
         while len(service.accepted) < 2:
