@@ -32,7 +32,7 @@ def test_every_stage_is_compared_with_the_library() -> None:
     assert list(batches["ms"]) == ["exact", *(f"fast {count}" for count in swaps.BUCKETS)]
     assert batches["ratio"] == pytest.approx(batches["ms"]["exact"] / min(list(batches["ms"].values())[2:]))
     shown = table(result)
-    assert f"The processor has {'' if swaps.has_amx() else 'no '}AMX" in shown
+    assert ("**Not measured**: it has none" in shown) != swaps.has_amx()
     assert all(f"| {name} |" in shown for name in (*rows, 110, 335))
 
 
@@ -44,9 +44,14 @@ def test_the_ratio_is_the_librarys_median_over_ours() -> None:
 
 def test_batches_must_pay_where_the_processor_has_amx(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(swaps, "RATIO", 1e9)
-    assert swaps.run(tmp_path, "functional", 1, amx=False)["missed"] == []
-    (miss,) = swaps.run(tmp_path, "functional", 1, amx=True)["missed"]
+    without, missed = (swaps.run(tmp_path, "functional", 1, amx=amx) for amx in (False, True))
+    assert without["missed"] == []
+    assert "**Not measured**" in swaps.lines(without)[0]
+    (miss,) = missed["missed"]
     assert miss.startswith("inswapper_128 in batches is ")
+    assert swaps.lines(missed)[0].endswith("where the processor has AMX. It has: missed.")
+    monkeypatch.setattr(swaps, "RATIO", 0.0)
+    assert swaps.lines(swaps.run(tmp_path, "functional", 1, amx=True))[0].endswith("It has: holds.")
 
 
 @pytest.mark.parametrize(("flags", "expected"), [("avx512_bf16 amx_bf16 amx_tile", True), ("avx512_bf16", False), ("xamx_bf16", False)])

@@ -54,7 +54,8 @@ def open_session(
     provider: str = CPU,
     model: Callable[[int | None], Path | bytes] | None = None,
     fixed: bool = False,
-    probe: Mapping[str, Array] | None = None,
+    careful: bool = False,
+    probes: Sequence[Mapping[str, Array]] = (),
     judge: Judge | None = None,
 ) -> Session:
     """The model in `path`, ready to run.
@@ -63,7 +64,9 @@ def open_session(
     sizes. allow_bf16: whether the results may lose precision. provider: of ONNX Runtime; on anything but the CPU there is
     nothing to choose. model: what ONNX Runtime loads instead of the file, for batches of that size or (None) of any.
     fixed: whether it has a session of its own for each batch size, see FixedSession.
-    probe: a batch of buckets[0] to test and measure with; pictures (uint8) when not given. judge: of bf16 and of OpenVINO.
+    careful: bf16 leaves what comes before the first normalisation in float32, see OpenVinoSession.
+    probes: batches of buckets[0], all to test and the first to measure with; a picture (uint8) when none is given. judge: of
+    bf16 and of OpenVINO, by the worst of the probes.
     Raises RuntimeError when the provider cannot be used or the model cannot be loaded.
     """
     model = model or (lambda batch: path)
@@ -74,16 +77,17 @@ def open_session(
     if precision == "exact" or provider != CPU:
         return exact
     judge = judge or Judge(difference, TOLERANCE)
-    probe = probe or probe_picture({name: (buckets[0], *shape) for name, shape in shapes.items()})
-    expected = exact.run(probe)
+    probes = probes or [probe_picture({name: (buckets[0], *shape) for name, shape in shapes.items()})]
+    expected = [exact.run(probe) for probe in probes]
     candidates: list[Session] = []
     for kind in _openvino_precisions(allow_bf16=allow_bf16):
         try:
-            session = OpenVinoSession(path, shapes, precision=kind, threads=threads, slots=slots, buckets=buckets[:1])
-            error = judge.error(session.run(probe), expected)
+            session = OpenVinoSession(path, shapes, precision=kind, threads=threads, slots=slots, buckets=buckets[:1], careful=careful)
+            errors = [judge.error(session.run(probe), right) for probe, right in zip(probes, expected, strict=True)]
         except Exception as failure:  # what OpenVINO cannot run, ONNX Runtime can
             logger.warning("%s: OpenVINO %s cannot run it and is not used (%s)", path.name, kind, first_line(failure))
             continue
+        error = max(errors, key=lambda error: (np.isnan(error), error))
         if error <= judge.most[kind]:
             session.info["self-test"] = f"{error:.2g} (at most {judge.most[kind]:.2g})"
             candidates.append(session)
@@ -92,7 +96,7 @@ def open_session(
             "%s: OpenVINO %s differs from ONNX Runtime by %.2g, more than %.2g, and is not used", path.name, kind, error, judge.most[kind]
         )
     candidates.append(exact)
-    chosen, report = fastest(candidates, probe)
+    chosen, report = fastest(candidates, probes[0])
     chosen.info["measured"] = report
     logger.info("%s runs on %s %s (%s)", path.name, chosen.info["runtime"], chosen.info["precision"], report)
     if isinstance(chosen, OpenVinoSession):

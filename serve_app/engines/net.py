@@ -33,7 +33,7 @@ class Net:
 
     probes: inputs of a few items that differ, to test and measure with. judge: of runtimes and precisions. side: of the square
     pictures, where the file leaves it open; ONNX Runtime is then told every shape in advance (session.FixedSession).
-    split: the outputs of a batch -> those of each item.
+    split: the outputs of a batch -> those of each item. careful: bf16 leaves the net's beginning in float32, see choice.py.
     Raises ValueError for buckets that do not ascend from 1, RuntimeError, naming the file, when it cannot be run.
     """
 
@@ -45,6 +45,7 @@ class Net:
         *,
         side: int | None = None,
         split: Split = by_first_axis,
+        careful: bool = False,
         precision: Precision = "fast",
         threads: int = 2,
         slots: int = 1,
@@ -71,7 +72,8 @@ class Net:
                 provider=provider,
                 model=model,
                 fixed=side is not None,
-                probe={name: value[None] for name, value in probes[0].items()},
+                careful=careful,
+                probes=[{name: value[None] for name, value in probe.items()} for probe in probes],
                 judge=judge,
             )
             self.buckets = settle(self._session, probes, buckets, split, measure=measure and provider == CPU)

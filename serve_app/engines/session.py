@@ -20,6 +20,8 @@ import onnxruntime
 import openvino
 from numpy.typing import NDArray
 
+from serve_app.engines.halves import halves
+
 Array = NDArray[Any]
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -112,39 +114,55 @@ class OpenVinoSession:
     """OpenVINO on the CPU, compiled for fixed shapes.
 
     shapes: of one item, without the batch, by input name. buckets: the batch sizes that run() takes. threads: of one
-    run. slots: runs at a time; a run beyond waits for a free one. Every bucket holds the model's weights once more.
+    run. slots: runs at a time; a run beyond waits for a free one. careful: in bf16, what comes before the first normalisation
+    (see halves.py) is computed in float32 all the same. Every bucket holds the model's weights once more.
     """
 
     def __init__(
-        self, path: Path, shapes: Shapes, *, precision: Literal["f32", "bf16"], threads: int, slots: int = 1, buckets: Sequence[int] = (1,)
+        self,
+        path: Path,
+        shapes: Shapes,
+        *,
+        precision: Literal["f32", "bf16"],
+        threads: int,
+        slots: int = 1,
+        buckets: Sequence[int] = (1,),
+        careful: bool = False,
     ) -> None:
         self._path, self._shapes, self._slots = path, dict(shapes), slots
+        self._precision, self._careful = precision, careful and precision == "bf16"
         self._options = {
-            "INFERENCE_PRECISION_HINT": precision,
             "INFERENCE_NUM_THREADS": threads * slots,
             "NUM_STREAMS": slots,
             "ENABLE_CPU_PINNING": False,  # every replica would pin itself to the same cores
         }
-        self._requests: dict[int, queue.SimpleQueue[Any]] = {}
+        self._requests: dict[int, queue.SimpleQueue[list[Any]]] = {}
         self.outputs: tuple[str, ...] = ()
-        for bucket in buckets:
-            self.compile(bucket)
         self.info = {
             "runtime": f"openvino {openvino.__version__.split('-')[0]}",
             "provider": "CPU",
             "precision": precision,
             "threads": str(threads),
         }
+        for bucket in buckets:
+            self.compile(bucket)
 
     def compile(self, bucket: int) -> None:
         core = openvino.Core()
         model = core.read_model(self._path)
         model.reshape({name: [bucket, *shape] for name, shape in self._shapes.items()})
-        compiled = core.compile_model(model, "CPU", self._options)
+        parts = halves(model) if self._careful else None
+        if parts:
+            self.info["in f32"] = "all before the first normalisation"
+        precisions = ("f32", self._precision) if parts else (self._precision,)
+        compiled = [
+            core.compile_model(part, "CPU", {**self._options, "INFERENCE_PRECISION_HINT": precision})
+            for part, precision in zip(parts or (model,), precisions, strict=True)
+        ]
         self._requests[bucket] = queue.SimpleQueue()
         for _ in range(self._slots):
-            self._requests[bucket].put(compiled.create_infer_request())
-        self.outputs = tuple(output.get_any_name() for output in compiled.outputs)
+            self._requests[bucket].put([part.create_infer_request() for part in compiled])
+        self.outputs = tuple(output.get_any_name() for output in compiled[-1].outputs)
 
     def forget(self, bucket: int) -> None:
         self._requests.pop(bucket, None)
@@ -154,12 +172,17 @@ class OpenVinoSession:
         if batch not in self._requests:
             raise ValueError(f"a batch of {batch} was not compiled, only {sorted(self._requests)}")
         requests = self._requests[batch]
-        request = requests.get()
+        parts = requests.get()
         try:
-            results = request.infer(dict(inputs), share_inputs=True)
-            return [np.asarray(results[i]) for i in range(len(self.outputs))]
+            results: list[Array] = []
+            for request in parts:
+                given = {**inputs, **{f"half {number}": value for number, value in enumerate(results)}}
+                wanted = {name for port in request.model_inputs for name in port.get_names()}
+                found = request.infer({name: value for name, value in given.items() if name in wanted}, share_inputs=True)
+                results = [np.asarray(found[i]) for i in range(len(request.model_outputs))]
+            return results
         finally:
-            requests.put(request)
+            requests.put(parts)
 
 
 def first_line(error: Exception) -> str:

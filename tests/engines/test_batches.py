@@ -115,7 +115,7 @@ def test_a_size_that_cannot_be_compiled_is_dropped(narrow: Standins, caplog: pyt
 
 def test_what_passes_says_by_how_much(narrow: Standins) -> None:
     probe = {"input.1": probes()[0]["input.1"][None]}
-    session = open_session(narrow.recogniser, SHAPES, precision="fast", threads=1, allow_bf16=True, probe=probe, buckets=(1, 2))
+    session = open_session(narrow.recogniser, SHAPES, precision="fast", threads=1, allow_bf16=True, probes=[probe], buckets=(1, 2))
     if isinstance(session, OpenVinoSession):
         assert "at most" in session.info["self-test"]
         assert len(session.run({"input.1": np.concatenate([probe["input.1"]] * 2)})[0]) == 2

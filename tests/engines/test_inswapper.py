@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from serve_app.engines import session
+from serve_app.engines.choice import has_bf16
 from serve_app.engines.inswapper import InSwapperEngine, Kind
 from serve_app.engines.protocol import Engine
 from serve_app.vision.face import FaceError, Floats, Patch, Pixels, Portrait, SwapItem
@@ -44,6 +47,11 @@ def swap(engine: InSwapperEngine, *items: SwapItem) -> list[Patch]:
 @pytest.fixture(scope="module")
 def exact(narrow: Standins) -> InSwapperEngine:
     return InSwapperEngine(narrow.swapper, precision="exact", threads=1)
+
+
+@pytest.fixture(scope="module")
+def fast(narrow: Standins) -> InSwapperEngine:
+    return InSwapperEngine(narrow.swapper, precision="fast", threads=1, buckets=(1, 2, 4), measure=False)
 
 
 def test_crops_are_the_librarys(exact: InSwapperEngine, library: Library) -> None:
@@ -90,12 +98,48 @@ def test_each_crop_of_a_batch_gets_its_own_identity(functional: Standins) -> Non
         assert np.array_equal(patch.pixels, alone.pixels)
 
 
-def test_fast_is_within_40_decibels_of_exact(narrow: Standins, exact: InSwapperEngine) -> None:
-    fast = InSwapperEngine(narrow.swapper, precision="fast", threads=1)
+def decibels(a: Pixels, b: Pixels) -> float:
+    error = float(np.mean((a.astype(float) - b) ** 2))
+    return 10 * np.log10(255**2 / error) if error else np.inf
+
+
+def faint(seed: int) -> Pixels:
+    """One colour with a noise that nobody sees."""
+    random = np.random.default_rng(seed)
+    return np.asarray(np.rint(np.clip(random.integers(0, 256, 3) + random.normal(0, 2, (128, 128, 3)), 0, 255)), np.uint8)
+
+
+def flat(seed: int) -> Pixels:
+    return np.full((128, 128, 3), np.random.default_rng(seed).integers(0, 256, 3), np.uint8)
+
+
+@pytest.mark.parametrize("paint", [crop, faint, flat])
+def test_fast_is_within_40_decibels_of_exact(exact: InSwapperEngine, fast: InSwapperEngine, paint: Callable[[int], Pixels]) -> None:
+    """Of each crop, also of those without texture, which bf16 alone puts 32 dB away."""
     for seed in range(4):
-        (a,), (b,) = swap(fast, item(seed)), swap(exact, item(seed))
-        error = float(np.mean((a.pixels.astype(float) - b.pixels) ** 2))
-        assert error <= 255**2 / 10**4
+        each = SwapItem(Portrait(embedding(seed), None), Portrait(None, paint(seed)))
+        ((a,), (b,)) = swap(fast, each), swap(exact, each)
+        assert decibels(a.pixels, b.pixels) >= 40
+
+
+def test_fast_computes_the_beginning_of_the_net_in_float32(fast: InSwapperEngine) -> None:
+    assert ("in f32" in fast.info()) == (fast.info()["precision"] == "bf16")
+
+
+def test_bf16_alone_does_not_pass(narrow: Standins, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    """What the parts are for: with the whole net in bf16 the test at start finds the crop that is too far off."""
+    monkeypatch.setattr(session, "halves", lambda model: None)
+    assert InSwapperEngine(narrow.swapper, precision="fast", threads=1).info()["precision"] == "f32"
+    assert ("inswapper_128.onnx: OpenVINO bf16 differs" in caplog.text) == has_bf16(Path("/proc/cpuinfo"))
+
+
+def test_a_fast_crop_does_not_depend_on_what_ran_with_it(fast: InSwapperEngine) -> None:
+    assert fast.buckets == (1, 2, 4)
+    inputs = [fast.pre(item(seed)) for seed in range(7)]
+    alone = [fast.run([each])[0][0] for each in inputs]
+    assert all(np.array_equal(fast.run([each])[0][0], b) for each, b in zip(inputs, alone, strict=True))
+    for count in (2, 3, 4, 7):
+        assert all(np.array_equal(raw, b) for (raw,), b in zip(fast.run(inputs[:count]), alone, strict=False))
 
 
 def save(path: Path, model: onnx.ModelProto) -> Path:

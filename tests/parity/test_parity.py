@@ -18,7 +18,7 @@ from tests.parity.cases import case
 from tests.parity.ours import Ours
 from tests.parity.reference import Reference
 from tests.parity.refusals import refusals
-from tests.parity.stages import lines, tabulate
+from tests.parity.stages import Table, lines, tabulate
 from tests.standins import Standins, build
 
 NARROW = 20
@@ -148,6 +148,16 @@ FAST_BREAKS: dict[str, Callable[[Ours], Ours]] = {
 @pytest.mark.parametrize("stage", FAST_BREAKS)
 def test_a_fast_model_that_is_off_is_seen(reference: Reference, ours: Ours, fast: Ours, stage: str) -> None:
     assert tabulate(reference, ours, FAST_BREAKS[stage](fast), map(case, FEW_FACES)).missed == [stage]
+
+
+def test_one_crop_that_is_off_is_seen_among_many_that_are_not() -> None:
+    table = Table()
+    table.add("good", [("fast crop", 0.001)] * 1000)
+    assert "fast crop" not in table.missed
+    table.add("a flat square", [("fast crop", 0.0101)])
+    assert "fast crop" in table.missed
+    (line,) = [line for line in lines(table) if line.startswith("| fast crop |")]
+    assert line == "| fast crop | 1001 | 0.0101 | 0.01 | MISSED: a flat square (39.9 dB, all together 59.6 dB) |"
 
 
 def test_unbroken_the_same_cases_hold(reference: Reference, ours: Ours, fast: Ours) -> None:
