@@ -214,10 +214,6 @@ def database_of(settings: Settings, secrets: Secrets) -> str | Path:
     return settings.database if secrets.database_url is None else secrets.database_url.get_secret_value()
 
 
-def blobs_of(settings: Settings, secrets: Secrets) -> str | Path:
-    return settings.blobs
-
-
 def settings_page() -> str:
     """docs/settings.md: every setting and its default, from the models above."""
     lines = [
