@@ -15,7 +15,7 @@ from ray.serve.handle import DeploymentHandle
 from serve_app.deployments import logs
 from serve_app.deployments.remote import ModelsUnavailable, RemoteModels
 from serve_app.families import framing
-from serve_app.settings import Secrets, Settings, database_of
+from serve_app.settings import Secrets, Settings, blobs_of, database_of
 from serve_app.swap import Stages, SwapError, Swapped, swap_faces
 from serve_app.tasks.blobs import BlobMissing, BlobStore
 from serve_app.tasks.database import open_database
@@ -41,11 +41,11 @@ class SwapPipeline:
     def __init__(self, settings: Settings, detector: DeploymentHandle[Any], swapper: DeploymentHandle[Any]) -> None:
         logs.to_serve()
         cv2.setNumThreads(1)  # threads are ours: one picture, one core
-        self._settings = settings.pipeline
+        self._settings, secrets = settings.pipeline, Secrets()
         self._family = settings.family
         self._framing = framing(settings)
-        self._blobs = BlobStore(settings.blobs)
-        self._store = TaskStore(open_database(database_of(settings, Secrets())), self._blobs, max_attempts=settings.pipeline.max_attempts)
+        self._blobs = BlobStore(blobs_of(settings, secrets))
+        self._store = TaskStore(open_database(database_of(settings, secrets)), self._blobs, max_attempts=settings.pipeline.max_attempts)
         self._models = RemoteModels(detector, swapper)
         self._admission = asyncio.Semaphore(settings.pipeline.in_flight)
         self._threads = ThreadPoolExecutor(settings.pipeline.threads, thread_name_prefix="picture")
