@@ -22,13 +22,15 @@ from serve_app.egress.address import AddressPolicy
 from serve_app.egress.client import Egress
 from serve_app.engines.runtimes import versions
 from serve_app.settings import Secrets, Settings, blobs_of, database_of
-from serve_app.tasks.blobs import BlobStore
-from serve_app.tasks.database import open_database
+from serve_app.tasks.blobs import BlobStore, BlobsUnavailable
+from serve_app.tasks.database import DatabaseUnavailable, open_database
 from serve_app.tasks.delivery import Courier
 from serve_app.tasks.keys import KeyRing
+from serve_app.tasks.orphans import Orphans
 from serve_app.tasks.outbox import Outbox
+from serve_app.tasks.retention import Retention
 from serve_app.tasks.store import TaskStore
-from serve_app.tasks.sweep import sweep
+from serve_app.tasks.sweep import Sweep
 from serve_app.tasks.task import Task
 
 logger = logging.getLogger(__name__)
@@ -49,6 +51,13 @@ class Ingress:
         database = open_database(database_of(settings, self._secrets))
         self._blobs = BlobStore(blobs_of(settings, self._secrets))
         self._store = TaskStore(database, self._blobs, max_attempts=settings.pipeline.max_attempts)
+        results_days = settings.retention.results_days
+        self._sweeping = Sweep(
+            self._store,
+            self._blobs,
+            Retention(database, self._blobs, results_days=results_days, tasks_days=settings.retention.tasks_days),
+            Orphans(self._store, self._blobs, results_days=results_days),
+        )
         self._keys = KeyRing(database)
         # Two, so that hooks whose names nobody resolves are never in the way of pictures.
         policy = AddressPolicy(settings.egress.allow_private)
@@ -119,8 +128,10 @@ class Ingress:
     async def _sweep(self) -> None:
         while True:
             try:
-                if deleted := await sweep(self._store, self._blobs):
-                    logger.info("deleted the pictures of %d tasks that a dead process had left", deleted)
+                if deleted := await self._sweeping.run():
+                    logger.info("deleted: %s", ", ".join(f"{number} {name}" for name, number in deleted.items()))
+            except (BlobsUnavailable, DatabaseUnavailable) as error:
+                logger.warning("the sweep has to wait: %s", error)
             except Exception:
                 logger.exception("the sweep failed; trying again")
             await self._pause(self._settings.ingress.sweep_period_s)
