@@ -159,8 +159,15 @@ async def test_a_task_that_nobody_touches_succeeds(service: Service) -> None:
 @pytest.mark.parametrize("how", ["cancel", "delete"])
 async def test_a_task_that_is_cancelled_while_it_runs_never_succeeds_and_leaves_nothing(service: Service, call: str, how: str) -> None:
     task = await service.submit()
-    service.at[call] = lambda: getattr(service.store, how)(task.id)
+    requests: list[asyncio.Task[Task | None]] = []
+
+    async def end() -> None:
+        requests.append(asyncio.create_task(getattr(service.store, how)(task.id)))
+        await asyncio.wait(requests)  # or until the pipeline has noticed, and leaves this call
+
+    service.at[call] = end
     assert await service.pipeline.run_next("ticket")
+    assert await requests[0]
     ended = await service.store.get(task.id)
     if how == "delete":
         assert ended is None
