@@ -29,6 +29,7 @@ from serve_app.tasks.keys import KeyRing
 from serve_app.tasks.orphans import Orphans
 from serve_app.tasks.outbox import Outbox
 from serve_app.tasks.retention import Retention
+from serve_app.tasks.room import Bounds
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.sweep import Sweep
 from serve_app.tasks.task import Task
@@ -50,7 +51,13 @@ class Ingress:
         self._detector, self._swapper = detector, swapper
         database = open_database(database_of(settings, self._secrets))
         self._blobs = BlobStore(blobs_of(settings, self._secrets))
-        self._store = TaskStore(database, self._blobs, max_attempts=settings.pipeline.max_attempts)
+        self._store = TaskStore(
+            database,
+            self._blobs,
+            max_attempts=settings.pipeline.max_attempts,
+            deadline_s=settings.limits.deadline_s,
+            bounds=Bounds(settings.limits.max_unfinished, settings.limits.key_share),
+        )
         results_days = settings.retention.results_days
         self._sweeping = Sweep(
             self._store,
@@ -90,7 +97,6 @@ class Ingress:
             notify_hook=self._secrets.notify_hook,
             public_url=self._secrets.public_url,
             limits=settings.limits,
-            max_waiting=settings.limits.max_waiting,
             rates=settings.rates,
             trusted_proxies=settings.trusted_proxies,
             instances=settings.instances,
