@@ -22,16 +22,20 @@ from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import open_database
 from serve_app.tasks.query import Query
 from serve_app.tasks.quota import Quota, day_of
+from serve_app.tasks.room import Bounds
 from serve_app.tasks.schema import callbacks, usage
-from serve_app.tasks.store import CANCELLED, IdempotencyMismatch, QuotaExceeded, TaskStore
+from serve_app.tasks.store import CANCELLED, OVERDUE, IdempotencyMismatch, QueueFull, QuotaExceeded, TaskStore
 from serve_app.tasks.task import Status, Task, priority
 from tests.tasks.common import Clock, new
 from tests.tasks.databases import Databases
 
 T = TypeVar("T")
 MAX_ATTEMPTS = 3
+DEADLINE_S = 7
+BOUNDS = Bounds(max_unfinished=6, key_share=0.5)
+OF_KEY = 3
 OWNERS = ("", "a", "b")
-QUOTA = Quota(daily=12, concurrent=5)
+QUOTAS = {"": None, "a": Quota(daily=12, concurrent=2), "b": Quota(daily=12)}
 HALF_A_DAY_S = 12 * 3600
 
 
@@ -50,6 +54,11 @@ class Expected:
     lease_until: int | None = None
     told: tuple[Status, ...] = ()
     reason: str | None = None
+    ended_by: Task | None = None
+
+    @property
+    def deadline(self) -> int:
+        return self.submit_time + DEADLINE_S * 1000
 
     def move(self, status: Status) -> None:
         if status is not self.status:
@@ -74,10 +83,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.database = open_database(databases.make())
         self.blobs = BlobStore(Path(self.folder.name) / "blobs")
-        self.store = TaskStore(self.database, self.blobs, clock=self.clock, max_attempts=MAX_ATTEMPTS)
+        self.store = TaskStore(self.database, self.blobs, clock=self.clock, max_attempts=MAX_ATTEMPTS, deadline_s=DEADLINE_S, bounds=BOUNDS)
         self.tasks: dict[str, Expected] = {}
         self.inputs: set[str] = set()
         self.used: Counter[tuple[str, str]] = Counter()
+        self.claimed: list[Task] = []
 
     def teardown(self) -> None:
         self.run(self.database.close())
@@ -94,8 +104,15 @@ class StoreMachine(RuleBasedStateMachine):
         best = sorted(self.tasks, key=lambda id: (-priority(self.tasks[id].mode), self.tasks[id].submit_time, id))
         return [id for id in best if not self.tasks[id].status.terminal and self.tasks[id].lease_until is None]
 
+    def overdue(self) -> list[str]:
+        return [id for id, task in self.tasks.items() if not task.status.terminal and task.deadline <= self.clock.now]
+
     def held(self, task: Task) -> bool:
         return task.id in self.tasks and self.tasks[task.id].holder is task
+
+    def ended_by(self, task: Task, status: Status) -> bool:
+        """Then it is told so again."""
+        return task.id in self.tasks and self.tasks[task.id].ended_by is task and self.tasks[task.id].status is status
 
     def seen(self, id: str, owner: str | None) -> Expected | None:
         expected = self.tasks.get(id)
@@ -109,11 +126,15 @@ class StoreMachine(RuleBasedStateMachine):
         for id, task in self.tasks.items():
             if key is not None and (task.owner, task.repeat[0]) == (owner, key):
                 return id if task.repeat[1] == fingerprint else "mismatch"
-        if owner and self.used[owner, day_of(self.clock.now)] >= (QUOTA.daily or 0):
-            return "daily"
-        if owner and len(self.unfinished(owner)) >= (QUOTA.concurrent or 0):
-            return "concurrent"
-        return None
+        return self.no_room(owner)
+
+    def no_room(self, owner: str) -> str | None:
+        if quota := QUOTAS[owner]:
+            if self.used[owner, day_of(self.clock.now)] >= (quota.daily or 0):
+                return "daily"
+            if len(self.unfinished(owner)) >= (quota.concurrent or OF_KEY):
+                return "concurrent"
+        return "unfinished" if len(self.unfinished(None)) >= (BOUNDS.max_unfinished or 0) else None
 
     @rule(
         target=known,
@@ -125,9 +146,9 @@ class StoreMachine(RuleBasedStateMachine):
     def submit(self, mode: str | None, owner: str, key: str | None, fingerprint: str) -> MultipleResults[str] | str:
         expected = self.refusal(owner, key, fingerprint)
         asked = new(mode, owner=owner, key=key, fingerprint=fingerprint)
-        call = self.store.submit(asked, lambda id: self.blobs.put_inputs(id, b"s", b"t"), QUOTA)
-        if expected in ("daily", "concurrent"):
-            with pytest.raises(QuotaExceeded, match=expected):
+        call = self.store.submit(asked, lambda id: self.blobs.put_inputs(id, b"s", b"t"), QUOTAS[owner])
+        if expected in ("daily", "concurrent", "unfinished"):
+            with pytest.raises((QuotaExceeded, QueueFull), match=expected):
                 self.run(call)
             return multiple()
         if expected == "mismatch":
@@ -144,6 +165,15 @@ class StoreMachine(RuleBasedStateMachine):
         if owner:
             self.used[owner, day_of(self.clock.now)] += 1
         return task.id
+
+    @rule(owner=st.sampled_from(OWNERS))
+    def ask_for_room(self, owner: str) -> None:
+        call = self.store.admit(owner, QUOTAS[owner])
+        if expected := self.no_room(owner):
+            with pytest.raises((QuotaExceeded, QueueFull), match=expected):
+                self.run(call)
+        else:
+            assert self.run(call) == len(self.waiting())
 
     @rule(id=known, owner=st.sampled_from([None, *OWNERS]))
     def cancel(self, id: str, owner: str | None) -> None:
@@ -166,13 +196,15 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(target=claims, lease_s=st.integers(1, 5))
     def claim(self, lease_s: int) -> MultipleResults[Task] | Task:
-        best = self.waiting()
+        best = [id for id in self.waiting() if id not in self.overdue()]
         task = self.run(self.store.claim("worker", lease_s))
         if task is None:
             assert not best
             return multiple()
         assert task.id == best[0]
         expected = self.tasks[task.id]
+        assert task.deadline == expected.deadline
+        self.claimed.append(task)
         expected.attempt += 1
         expected.holder, expected.lease_until = task, self.clock.now + lease_s * 1000
         expected.move(max(expected.status, Status.SUBMITTED, key=lambda status: status.rank))
@@ -197,16 +229,19 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(task=claims)
     def succeed(self, task: Task) -> None:
         held = self.held(task)
-        assert self.run(self.store.succeed(task, f"{task.id}/{task.fence}.png", "name.png", {"fence": task.fence})) is held
+        done = self.run(self.store.succeed(task, f"{task.id}/{task.fence}.png", "name.png", {"fence": task.fence}))
+        assert done is (held or self.ended_by(task, Status.SUCCESS))
         if held:
+            self.tasks[task.id].ended_by = task
             self.tasks[task.id].progress = 100
             self.tasks[task.id].move(Status.SUCCESS)
 
     @rule(task=claims)
     def fail(self, task: Task) -> None:
         held = self.held(task)
-        assert self.run(self.store.fail(task, "no face", {})) is held
+        assert self.run(self.store.fail(task, "no face", {})) is (held or self.ended_by(task, Status.FAILURE))
         if held:
+            self.tasks[task.id].ended_by = task
             self.tasks[task.id].move(Status.FAILURE)
 
     @rule(task=claims)
@@ -220,6 +255,15 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1, 2, 3, 4, HALF_A_DAY_S]))
     def pass_time(self, seconds: int) -> None:
         self.clock.tick(seconds)
+
+    @rule(limit=st.integers(1, 3))
+    def fail_overdue(self, limit: int) -> None:
+        overdue, ended = self.overdue(), self.run(self.store.fail_overdue(limit))
+        assert len(ended) == len(set(ended)) == min(limit, len(overdue))
+        assert set(ended) <= set(overdue)
+        for id in ended:
+            self.tasks[id].move(Status.FAILURE)
+            self.tasks[id].reason = OVERDUE
 
     @rule()
     def take_expired(self) -> None:
@@ -244,11 +288,16 @@ class StoreMachine(RuleBasedStateMachine):
             )
             assert (task.finish_time is not None) is task.status.terminal
             assert bool(task.fail_reason) is (task.status is Status.FAILURE)
-            assert (task.fail_reason == CANCELLED) is (expected.reason == CANCELLED), "a cancelled task never ends otherwise"
+            for reason in (CANCELLED, OVERDUE):
+                assert (task.fail_reason or "").startswith(reason) is (expected.reason == reason), "such a task never ends otherwise"
             assert task.owner == expected.owner
             assert bool(task.result) is (task.status is Status.SUCCESS)
         assert self.run(self.store.count_waiting()) == len(self.waiting())
         assert self.run(self.store.count_unfinished()) == sum(not task.status.terminal for task in found)
+
+    @invariant()
+    def workers_are_told_what_is_still_theirs(self) -> None:
+        assert self.run(self.store.held(self.claimed)) == {task.id for task in self.claimed if self.held(task)}
 
     @invariant()
     def lists_show_owners_their_own(self) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection, create_engine, event
 
-from serve_app.tasks import outbox, query, quota, repeats, transitions
+from serve_app.tasks import outbox, query, quota, repeats, room, transitions
 from serve_app.tasks.outbox import Callback, Outcome, Verdict
 from serve_app.tasks.quota import Quota
 from serve_app.tasks.schema import metadata
@@ -22,6 +22,7 @@ def whole_life(connection: Connection) -> None:
         assert repeats.first(connection, new) is None
         quota.check(connection, "key", Quota(9, 9), "2030-01-31")
         quota.count(connection, "key", Quota(9, 9), "2030-01-31")
+        room.enter(connection, 9)
         transitions.add(connection, Task(id, Status.NOT_START, 0, None, None, "http://a/", None, "http://b", 1, owner="key"), new)
         assert repeats.first(connection, new)
     for owner in (None, "key"):
@@ -32,18 +33,23 @@ def whole_life(connection: Connection) -> None:
             for sort in ("id", "finish_time"):
                 page = query.search(connection, query.Query(status=status, sort=sort), owner)
                 assert page.total == len(page.tasks) == (0 if status else 3)
-    assert query.any_waiting(connection)
+    assert query.any_waiting(connection, 1)
     assert not transitions.any_expired(connection, 1)
+    assert not transitions.any_overdue(connection, 1)
     claims = [transitions.claim(connection, "worker", 1, 5) for _ in ids]
     first, second, third = (task for task in claims if task is not None)
     assert transitions.advance(connection, first, 10, 1)
     assert transitions.advance(connection, first, 20, 1)
     assert transitions.renew(connection, first, 5)
     assert transitions.release(connection, third)
-    assert transitions.end(connection, second, {"status": Status.SUCCESS}, 2)
+    for _ in range(2):
+        assert transitions.end(connection, second, {"status": Status.SUCCESS, "result": "r"}, 2)
+    assert len(room.last(connection, 0)) == 1
     assert transitions.take_expired(connection, 9, 1, "lost", 9) == 0
     assert query.count_waiting(connection) == query.count_unfinished(connection) == 1
-    assert transitions.cancel(connection, third.id, "key", "cancelled", 9)[1]
+    assert query.held(connection, [first, second, third]) == set()
+    assert transitions.fail_overdue(connection, 9, "too late", 10**6) == [third.id]
+    assert not transitions.cancel(connection, third.id, "key", "cancelled", 9)[1]
     for verdict in (Verdict.RETURNED, Verdict.FAILED, Verdict.DELIVERED):
         callbacks: list[Callback] = outbox._claim(connection, 9, 10, 9, 9, Counter({"b": 9}))
         for callback in callbacks:
