@@ -17,6 +17,7 @@ from sqlalchemy import Connection, text
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import Database, open_database
 from serve_app.tasks.migrate import migrate
+from serve_app.tasks.room import Bounds, QueueFull
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import new_result_name
 from tests.tasks.common import new, no_inputs
@@ -32,6 +33,14 @@ async def submit(store: TaskStore, count: int) -> Report:
 
     parts = await asyncio.gather(some(count // 2), some(count - count // 2))
     return {"submitted": [id for part in parts for id in part]}
+
+
+async def fill(store: TaskStore, count: int) -> Report:
+    """Submit, and go on when there is no room."""
+    found = await asyncio.gather(*(store.submit(new(), no_inputs) for _ in range(count)), return_exceptions=True)
+    refused = [one for one in found if isinstance(one, BaseException)]
+    assert {type(one) for one in refused} <= {QueueFull}, refused
+    return {"submitted": [one.id for one in found if not isinstance(one, BaseException)], "refused": len(refused)}
 
 
 async def work(store: TaskStore, patience_s: int) -> Report:
@@ -104,11 +113,11 @@ async def main(role: str, where: str, folder: Path, report: Path, number: int) -
         report.write_text("{}")
         return
     database = open_database(place(where))
-    store = TaskStore(database, BlobStore(folder / "blobs"))
+    store = TaskStore(database, BlobStore(folder / "blobs"), bounds=Bounds(100) if role == "fill" else None)
     if role == "add":
         result = await add(database, number)
     else:
-        result = await {"submit": submit, "work": work, "hold": hold}[role](store, number)
+        result = await {"submit": submit, "fill": fill, "work": work, "hold": hold}[role](store, number)
     await database.close()
     report.write_text(json.dumps(result))
 
