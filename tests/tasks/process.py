@@ -17,9 +17,10 @@ from sqlalchemy import Connection, text
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import Database, open_database
 from serve_app.tasks.migrate import migrate
+from serve_app.tasks.query import Query
 from serve_app.tasks.room import Bounds, QueueFull
 from serve_app.tasks.store import TaskStore
-from serve_app.tasks.task import new_result_name
+from serve_app.tasks.task import Status, new_result_name
 from tests.tasks.common import new, no_inputs
 
 Report = dict[str, object]
@@ -67,6 +68,33 @@ async def work(store: TaskStore, patience_s: int) -> Report:
 
     await asyncio.gather(one(), one())
     return {"claims": claims, "longest": longest}
+
+
+async def work_late(store: TaskStore, count: int) -> Report:
+    """Submit tasks of which some are overdue at once, some soon and some not; finish what can be: what of it was ours to the end?"""
+    made: list[str] = []
+
+    async def finish_one() -> bool:
+        task = await store.claim("worker", 300.0)
+        if task and await store.advance(task, 50) and await store.succeed(task, f"{task.id}/a.png", "a.png", {}):
+            made.append(task.id)
+        return task is not None
+
+    for n in range(count):
+        hurried = TaskStore(store._database, store._blobs, deadline_s=(0.0, 0.03, 300.0)[n % 3])
+        await hurried.submit(new(), no_inputs)
+        await finish_one()
+    while await finish_one():
+        pass
+    return {"made": made}
+
+
+async def recover(store: TaskStore, count: int) -> Report:
+    """End what is overdue until so many tasks have ended."""
+    overdue: list[str] = []
+    while (await store.query(Query(statuses=(Status.SUCCESS, Status.FAILURE), size=1))).total < count:
+        overdue += await store.fail_overdue(3)
+    return {"overdue": overdue}
 
 
 async def hold(store: TaskStore, lease_ms: int) -> Report:
@@ -117,7 +145,9 @@ async def main(role: str, where: str, folder: Path, report: Path, number: int) -
     if role == "add":
         result = await add(database, number)
     else:
-        result = await {"submit": submit, "fill": fill, "work": work, "hold": hold}[role](store, number)
+        result = await {"submit": submit, "fill": fill, "work": work, "hold": hold, "work_late": work_late, "recover": recover}[role](
+            store, number
+        )
     await database.close()
     report.write_text(json.dumps(result))
 
