@@ -193,16 +193,6 @@ class BlobStore:
             raise told from None
 
 
-def refuse_unfit(where: str | Path) -> None:
-    """Raises ValueError for a store that works only after somebody changed something. One that is down may come back: GET /ready tells."""
-    try:
-        asyncio.run(BlobStore(where).probe())
-    except BlobsRefused as error:
-        raise ValueError(f"pictures cannot be stored in {shown(where)}: {error}") from None
-    except BlobsUnavailable as error:
-        _log.warning("pictures cannot be stored in %s: %s; starting nevertheless", shown(where), error)
-
-
 def folder_of(where: str | Path) -> Path | None:
     """None for a store that is not a folder."""
     if isinstance(where, str) and "://" in where and not where.startswith("file://"):
