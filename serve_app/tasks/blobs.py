@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import os
 import re
+import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -45,6 +47,8 @@ _OVERWRITES = (
 )
 
 _log = logging.getLogger(__name__)
+# obstore's threads may still let go of what they returned. One that does so while Python ends aborts the process (obstore 0.12).
+atexit.register(time.sleep, 0.1)
 
 
 class BlobStore:
