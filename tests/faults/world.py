@@ -1,0 +1,76 @@
+"""What is broken and mended: PostgreSQL, the picture store, and the service on them as `faceswap serve` starts it."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.service import Service, free_port, serving
+from tests.postgres import Postgres
+from tests.service.processes import child_of, kill_all, named
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+REPLICAS = 2
+SECONDS = 0.25  # of each of a task's four model calls; nothing is computed in them
+
+
+class World:
+    """Started by `start`, ended by `close`. All calls block."""
+
+    def __init__(self) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="faults-")
+        self._running = contextlib.ExitStack()
+        self._port = free_port()
+        self.database = Postgres(durable=True)
+        self.service: Service | None = None
+
+    @property
+    def base(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        self.database.start()
+        self.start_service()
+
+    def start_service(self) -> None:
+        """Returns when it is ready."""
+        folder = Path(self._folder.name)
+        config = folder / "serve.yaml"
+        config.write_text(yaml.safe_dump(configuration()))
+        environment = {"FACESWAP_SECRET": "", "FACESWAP_DATABASE_URL": self.database.url()}
+        start = serving("--config", str(config), environment=environment, data=folder, port=self._port)
+        self.service = self._running.enter_context(start)
+
+    def kill_service(self) -> None:
+        """SIGKILL for every process of it."""
+        assert self.service is not None
+        kill_all(self.service.process.pid)
+        self._running.close()
+        self.service = None
+
+    def processes(self, start: str) -> list[int]:
+        """Ids of the service's processes whose command line begins so."""
+        return [] if self.service is None else named(child_of(self.service.process.pid), start)
+
+    async def results(self) -> list[str]:
+        """Keys of the pictures that are stored."""
+        folder = Path(self._folder.name) / "blobs"
+        return [str(path.relative_to(folder)) for path in folder.glob("results/*")]
+
+    def close(self) -> None:
+        with self._folder, contextlib.closing(self.database), self._running:
+            pass
+
+
+def configuration() -> dict[str, Any]:
+    """config/local.yaml with two replicas of everything, models that only take time, and leases that run out soon."""
+    config: dict[str, Any] = yaml.safe_load((ROOT / "config" / "local.yaml").read_text())
+    (application,) = config["applications"]
+    application["args"] |= {"family": "fake", "fake": {"seconds": SECONDS}, "pipeline": {"lease_s": 10, "renew_s": 3}}
+    for deployment in application["deployments"]:
+        deployment["num_replicas"] = REPLICAS
+    return config
