@@ -14,6 +14,7 @@ from typing import cast
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serve_app.api.again import sending_key, sent_before
 from serve_app.api.body import read_body, release_body
 from serve_app.api.caller import Caller
 from serve_app.api.errors import Answer, ApiError, envelope, log_failure
@@ -42,7 +43,8 @@ class Submit:
         caller, limits = Caller.of(request), self._service.config.limits
         await self._rates.submit(caller.key, client_address(request.scope))
         key, waiting = _idempotency_key(request), await self._waiting()
-        if key is None:
+        repeats = key is not None or sent_before(request)
+        if not repeats:
             self._check_room(waiting)  # before a byte of the body is read
         body = await read_body(request, limits.max_body_bytes)
         # Parsing and base64 in one thread call, both headers in another; the loop stays free for others.
@@ -50,7 +52,7 @@ class Submit:
         del body
         new = self._new(request, caller, draft, key, await asyncio.to_thread(_fingerprint, draft) if key else None)
         wait_s = wanted_wait_s(request, draft.wait_s)
-        task = await self._earlier(new) if key else None
+        task = await self._earlier(new) if repeats else None
         if task is None:
             self._check_room(waiting)
             if draft.to_fetch:
@@ -98,7 +100,7 @@ class Submit:
             instance_id=draft.body.instance_id,
             base_url=base_url(request),
             owner=caller.key,
-            idempotency_key=key,
+            idempotency_key=key or sending_key(request),
             fingerprint=fingerprint,
         )
 

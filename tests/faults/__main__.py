@@ -15,8 +15,8 @@ def main(
     seed: Annotated[int | None, typer.Option(help="For the same faults in the same order again")] = None,
 ) -> None:
     environment.prepare()
-    from tests.faults.report import page
     from tests.faults.promises import broken
+    from tests.faults.report import page
     from tests.faults.run import run
 
     seed = random.randrange(10**6) if seed is None else seed

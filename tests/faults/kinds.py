@@ -51,6 +51,11 @@ def _killing(start: str) -> Callable[[World, random.Random], None]:
     return kill
 
 
+def _proxy(world: World, chance: random.Random) -> None:
+    _killing(PROXY)(world, chance)
+    world.wait_until_ready()
+
+
 def _everything(world: World, chance: random.Random) -> None:
     world.kill_service()
     world.start_service()
@@ -67,7 +72,7 @@ KINDS = (
     Kind("SwapPipeline", _killing(replica("SwapPipeline"))),
     Kind("FaceDetector", _killing(replica("FaceDetector"))),
     Kind("FaceSwapper", _killing(replica("FaceSwapper"))),
-    Kind("proxy", _killing(PROXY), cuts=True),
+    Kind("proxy", _proxy, cuts=True, takes_s=5.0),
     Kind("controller", _killing(CONTROLLER)),
     Kind("everything", _everything, cuts=True, refuses=True, takes_s=20.0),
     Kind("database", _database, refuses=True, takes_s=DOWN_S),

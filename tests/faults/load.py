@@ -18,6 +18,7 @@ import numpy as np
 from tests.pictures import ASTRONAUT, HANKS, data_url, head, jpeg, read
 
 POLL_S = 0.25
+WAIT_S = 10
 PATIENCE_S = 30.0  # of clients that repeat a submit
 TERMINAL = ("SUCCESS", "FAILURE")
 
@@ -49,7 +50,8 @@ class Seen:
 class Load:
     """rate: submits a second. members: more of each submit's body, a notifyHook say.
 
-    Every other client sends an Idempotency-Key and repeats its submit until it is accepted; the others give up.
+    Every other client sends an Idempotency-Key and repeats its submit until it is accepted; the others give up. Every third asks to wait
+    for the end, so that requests are always under way.
     """
 
     base: str
@@ -84,8 +86,10 @@ class Load:
                 await self._look_again(session, seen)
 
     async def _client(self, session: aiohttp.ClientSession, number: int, body: dict[str, Any]) -> None:
-        key = uuid.uuid4().hex if number % 2 else None
-        task = await self._submit(session, body, key)
+        headers = {"Prefer": f"wait={WAIT_S}"} if number % 3 == 0 else {}
+        if number % 2:
+            headers["Idempotency-Key"] = uuid.uuid4().hex
+        task = await self._submit(session, body, headers)
         if task is None:
             self.given_up += 1
             return
@@ -99,8 +103,8 @@ class Load:
                 await asyncio.sleep(POLL_S)
             seen.picture = picture
 
-    async def _submit(self, session: aiohttp.ClientSession, body: dict[str, Any], key: str | None) -> str | None:
-        headers, given_up = {"Idempotency-Key": key} if key else {}, time.monotonic() + PATIENCE_S
+    async def _submit(self, session: aiohttp.ClientSession, body: dict[str, Any], headers: dict[str, str]) -> str | None:
+        until = time.monotonic() + PATIENCE_S if "Idempotency-Key" in headers else 0.0
         while True:
             began = time.monotonic()
             answer = await self._asked(lambda: session.post("/mj/insight-face/swap", json=body, headers=headers), "submit")
@@ -110,7 +114,7 @@ class Load:
                     self.accepted.append((began, time.monotonic()))
                     return str(said["result"])
                 self.troubles.append(Trouble(time.monotonic(), "wrong", f"code {said['code']} {said['description']}", "submit"))
-            if key is None or time.monotonic() > given_up:
+            if time.monotonic() > until:
                 return None
             await asyncio.sleep(2 * POLL_S)
 

@@ -9,7 +9,6 @@ from benchmarks.machine import machine_line
 from tests.faults.kinds import KINDS
 from tests.faults.promises import Evidence
 
-
 HEAD = ("killed", "times", "accepts again after s", "clients cut off", "clients refused", "other answers")
 
 

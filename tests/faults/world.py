@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import yaml
 
 from benchmarks.service import Service, free_port, serving
 from tests.postgres import Postgres
+from tests.service.client import send
 from tests.service.processes import child_of, kill_all, named
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -51,6 +54,13 @@ class World:
         kill_all(self.service.process.pid)
         self._running.close()
         self.service = None
+
+    def wait_until_ready(self) -> None:
+        while True:
+            with contextlib.suppress(httpx2.HTTPError):
+                if send("GET", self.base + "/ready").status_code == 200:
+                    return
+            time.sleep(0.05)
 
     def processes(self, start: str) -> list[int]:
         """Ids of the service's processes whose command line begins so."""
