@@ -33,9 +33,9 @@ class Repeats:
     connections before it knows what to do with them.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, *, kept_bytes: int = KEPT_BYTES) -> None:
         self._app = app
-        self._room = KEPT_BYTES
+        self._room = kept_bytes
         self._known = False  # that the application is there
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -62,7 +62,7 @@ class Repeats:
                     await asyncio.sleep(PAUSES_S[number])
                     number += 1
                 else:
-                    return await _sorry(sent, send)
+                    return await _sorry({**scope, "headers": headers}, send)
                 body.rewind()
         finally:
             body.drop()
