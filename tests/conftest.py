@@ -10,6 +10,7 @@ import pytest
 from serve_app.deployments import environment
 from serve_app.engines import weights
 from tests.postgres import Postgres
+from tests.s3 import S3
 
 environment.prepare()  # before any test module imports Ray
 
@@ -32,6 +33,17 @@ def builtin_weights() -> Path:
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server for all tests. Who stops it starts a server of their own."""
     server = Postgres()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    """An S3 server for all tests. Who stops it starts one of their own."""
+    server = S3()
     try:
         server.start()
         yield server

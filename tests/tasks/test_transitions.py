@@ -32,8 +32,9 @@ def whole_life(connection: Connection) -> None:
             for sort in ("id", "finish_time"):
                 page = query.search(connection, query.Query(status=status, sort=sort), owner)
                 assert page.total == len(page.tasks) == (0 if status else 3)
-    assert query.any_waiting(connection)
+    assert query.any_waiting(connection, 1)
     assert not transitions.any_expired(connection, 1)
+    assert not transitions.any_overdue(connection, 1)
     claims = [transitions.claim(connection, "worker", 1, 5) for _ in ids]
     first, second, third = (task for task in claims if task is not None)
     assert transitions.advance(connection, first, 10, 1)
@@ -43,7 +44,9 @@ def whole_life(connection: Connection) -> None:
     assert transitions.end(connection, second, {"status": Status.SUCCESS}, 2)
     assert transitions.take_expired(connection, 9, 1, "lost", 9) == 0
     assert query.count_waiting(connection) == query.count_unfinished(connection) == 1
-    assert transitions.cancel(connection, third.id, "key", "cancelled", 9)[1]
+    assert query.held(connection, [first, second, third]) == set()
+    assert transitions.fail_overdue(connection, 9, "too late", 10**6) == [third.id]
+    assert not transitions.cancel(connection, third.id, "key", "cancelled", 9)[1]
     for verdict in (Verdict.RETURNED, Verdict.FAILED, Verdict.DELIVERED):
         callbacks: list[Callback] = outbox._claim(connection, 9, 10, 9, 9, Counter({"b": 9}))
         for callback in callbacks:
