@@ -67,6 +67,12 @@ def _database(world: World, chance: random.Random) -> None:
     world.database.start()
 
 
+def _pictures(world: World, chance: random.Random) -> None:
+    world.pictures.stop(signal.SIGKILL)
+    time.sleep(DOWN_S)
+    world.pictures.start()
+
+
 KINDS = (
     Kind("Ingress", _killing(replica("Ingress"))),
     Kind("SwapPipeline", _killing(replica("SwapPipeline"))),
@@ -75,7 +81,8 @@ KINDS = (
     Kind("proxy", _proxy, cuts=True, takes_s=5.0),
     Kind("controller", _killing(CONTROLLER)),
     Kind("everything", _everything, cuts=True, refuses=True, takes_s=20.0),
-    Kind("database", _database, refuses=True, takes_s=DOWN_S),
+    Kind("database", _database, refuses=True, takes_s=DOWN_S + 1),
+    Kind("pictures", _pictures, refuses=True, takes_s=DOWN_S + 3),
 )
 
 
