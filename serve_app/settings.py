@@ -78,6 +78,9 @@ class PipelineSettings(Group):
     """Decoding, pasting, encoding: the CPU work around the models."""
 
     in_flight: int = Field(4, ge=1, description="tasks worked on at a time per replica; the rest waits in the table")
+    max_megapixels: int = Field(
+        160, ge=1, description="million pixels, sources and targets together, worked on at a time per replica; a larger task goes alone"
+    )
     threads: int = Field(2, ge=1, description="threads for decode, paste and encode per replica")
     quality: int = Field(95, ge=50, le=100, description="JPEG and WebP quality of results")
     lease_s: float = Field(30.0, gt=0, description="a claimed task is taken up again when its lease ran out")
@@ -209,6 +212,10 @@ class Secrets(BaseSettings):
 def database_of(settings: Settings, secrets: Secrets) -> str | Path:
     """Where tasks and keys are: a URL with its password, or the path of a SQLite file."""
     return settings.database if secrets.database_url is None else secrets.database_url.get_secret_value()
+
+
+def blobs_of(settings: Settings, secrets: Secrets) -> str | Path:
+    return settings.blobs
 
 
 def settings_page() -> str:

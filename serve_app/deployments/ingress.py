@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -18,6 +17,7 @@ from serve_app.api.app import ApiConfig, Service, create_app
 from serve_app.api.schema import task_json
 from serve_app.deployments import logs
 from serve_app.deployments.dispatcher import Dispatcher
+from serve_app.deployments.recovery import Recovery, every
 from serve_app.egress.address import AddressPolicy
 from serve_app.egress.client import Egress
 from serve_app.engines.runtimes import versions
@@ -63,6 +63,14 @@ class Ingress:
         self._dispatcher = Dispatcher(
             pipeline.run_next.remote, limit=settings.ingress.max_dispatched, finished=self._courier.wake, lost=self._lost
         )
+        self._recovery = Recovery(
+            self._store,
+            self._blobs,
+            cover=self._dispatcher.cover,
+            ended=self._courier.wake,
+            limit=settings.ingress.max_dispatched,
+            settle_s=settings.pipeline.renew_s,
+        )
         self._engines: dict[str, dict[str, str]] = {}
         self._engines_asked = float("-inf")
 
@@ -86,7 +94,13 @@ class Ingress:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        loops = [asyncio.create_task(loop) for loop in (self._dispatcher.run(), self._recover(), self._sweep())]
+        periods = self._settings.ingress
+        works = (
+            self._dispatcher.run(),
+            every(periods.recovery_period_s, "recovery", self._recovery.look),
+            every(periods.sweep_period_s, "the sweep", self._sweep),
+        )
+        loops = [asyncio.create_task(work) for work in works]
         await self._hooks.start()
         await self._pictures.start()
         await self._courier.start()
@@ -100,33 +114,12 @@ class Ingress:
             await self._hooks.close()
             await self._pictures.close()
 
-    async def _recover(self) -> None:
-        """Waiting rows and expired leases are worked on even if the replica that accepted or claimed them is gone."""
-        while True:
-            try:
-                await self._store.take_expired(self._settings.ingress.max_dispatched)
-                self._dispatcher.cover(await self._store.count_waiting())
-            except Exception:
-                logger.exception("recovery failed; trying again")
-            await self._pause(self._settings.ingress.recovery_period_s)
-
     async def _lost(self, ticket: str) -> None:
-        """A call died with its pipeline: what it had claimed waits again at once."""
-        await self._store.expire(ticket)
-        await self._store.take_expired(self._settings.ingress.max_dispatched)
-        self._dispatcher.cover(await self._store.count_waiting())
+        await self._recovery.lost(ticket)
 
     async def _sweep(self) -> None:
-        while True:
-            try:
-                if deleted := await sweep(self._store, self._blobs):
-                    logger.info("deleted the pictures of %d tasks that a dead process had left", deleted)
-            except Exception:
-                logger.exception("the sweep failed; trying again")
-            await self._pause(self._settings.ingress.sweep_period_s)
-
-    async def _pause(self, seconds: float) -> None:
-        await asyncio.sleep(seconds * random.uniform(0.8, 1.2))  # replicas must not all look at once
+        if deleted := await sweep(self._store, self._blobs):
+            logger.info("deleted the pictures of %d tasks that a dead process had left", deleted)
 
     def _accepted(self, task: Task) -> None:
         self._dispatcher.offer()
