@@ -6,6 +6,7 @@ file comes from the environment: see `Secrets`.
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
@@ -15,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, m
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 MOST_BODY_BYTES = 64_000_000  # Ray's proxy turns larger ones down before anybody reads them
+_BUCKET = re.compile(r"s3://[A-Za-z0-9._-]{3,255}(/[^?#@]*)?")
 
 
 class Group(BaseModel):
@@ -166,6 +168,7 @@ class Settings(Group):
 
     @property
     def blobs(self) -> Path:
+        """The folder of pictures, for a service without FACESWAP_BLOBS_URL: see `blobs_of`."""
         return self.data_dir / "blobs"
 
     def absolute(self, base: Path) -> Settings:
@@ -184,6 +187,12 @@ class Secrets(BaseSettings):
         description="PostgreSQL 15 or later for tasks and keys, as `postgresql://user:password@host:5432/database`; needed where Ray has "
         "more than one node. Unset: the SQLite file tasks.db in data_dir",
     )
+    blobs_url: str | None = Field(
+        None,
+        repr=False,
+        description="S3 bucket for pictures, as `s3://bucket/prefix`; needed where Ray has more than one node. Server and credentials come "
+        "from AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION. Unset: the folder blobs in data_dir",
+    )
     notify_hook: str | None = Field(None, repr=False, description="told of every change when a request names no notifyHook")
     public_url: str | None = Field(None, description="how clients reach the service; start of imageUrl. Unset: as the request came in")
 
@@ -201,6 +210,13 @@ class Secrets(BaseSettings):
             raise ValueError("must begin with postgresql://")
         return url
 
+    @field_validator("blobs_url")
+    @classmethod
+    def _is_bucket(cls, url: str | None) -> str | None:
+        if url is not None and not _BUCKET.fullmatch(url):
+            raise ValueError("must be s3://bucket/prefix; server and credentials go into AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and so on")
+        return url
+
     @field_validator("notify_hook", "public_url")
     @classmethod
     def _is_http(cls, url: str | None) -> str | None:
@@ -215,7 +231,8 @@ def database_of(settings: Settings, secrets: Secrets) -> str | Path:
 
 
 def blobs_of(settings: Settings, secrets: Secrets) -> str | Path:
-    return settings.blobs
+    """Where pictures are: s3://bucket/prefix, or a folder."""
+    return settings.blobs if secrets.blobs_url is None else secrets.blobs_url
 
 
 def settings_page() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 
 from starlette.requests import Request
@@ -10,6 +11,9 @@ from starlette.responses import Response
 
 from serve_app.api.errors import JsonResponse, log_failure
 from serve_app.api.service import Service
+from serve_app.tasks.blobs import BlobsUnavailable
+
+logger = logging.getLogger(__name__)
 
 _FRESH_S = 2.0
 _TIMEOUT_S = 5.0
@@ -50,6 +54,12 @@ class State:
         try:
             async with asyncio.timeout(_TIMEOUT_S):
                 await self._service.blobs.probe()
+        except BlobsUnavailable as error:
+            logger.error("pictures cannot be stored: %s", error)
+            return f"pictures cannot be stored: {error}"
+        except TimeoutError:
+            logger.error("pictures cannot be stored: no answer within %d s", _TIMEOUT_S)
+            return f"pictures cannot be stored: no answer within {_TIMEOUT_S:.0f} s"
         except Exception as error:
             log_failure("the picture store", error)
             return f"pictures cannot be stored ({type(error).__name__})"

@@ -21,7 +21,7 @@ from serve_app.deployments.recovery import Recovery, every
 from serve_app.egress.address import AddressPolicy
 from serve_app.egress.client import Egress
 from serve_app.engines.runtimes import versions
-from serve_app.settings import Secrets, Settings, database_of
+from serve_app.settings import Secrets, Settings, blobs_of, database_of
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import open_database
 from serve_app.tasks.delivery import Courier
@@ -47,7 +47,7 @@ class Ingress:
         self._secrets = Secrets()
         self._detector, self._swapper = detector, swapper
         database = open_database(database_of(settings, self._secrets))
-        self._blobs = BlobStore(settings.blobs)
+        self._blobs = BlobStore(blobs_of(settings, self._secrets))
         self._store = TaskStore(database, self._blobs, max_attempts=settings.pipeline.max_attempts)
         self._keys = KeyRing(database)
         # Two, so that hooks whose names nobody resolves are never in the way of pictures.

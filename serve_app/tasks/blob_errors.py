@@ -51,4 +51,4 @@ def translated(error: Exception) -> BlobMissing | BlobsUnavailable:
         return BlobsRefused(said) if status == "501" else BlobsUnavailable(said)
     if "kind: Timeout" in text:
         return BlobsUnavailable("no answer in time")
-    return BlobsUnavailable(f"no connection to the server ({type(error).__name__})")
+    return BlobsUnavailable("no connection to the server")

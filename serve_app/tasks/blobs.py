@@ -90,10 +90,12 @@ class BlobStore:
 
     async def delete(self, *keys: str) -> None:
         """Delete what is there of these keys."""
-        for key in keys:
+        wanted = [_checked(key) for key in keys]
+        # S3 takes many at once and does not mind those that are not there.
+        for some in [wanted] if self._folder is None else [[key] for key in wanted]:
             with suppress(BlobMissing):
                 async with self._within():
-                    await obstore.delete_async(self._store, _checked(key))
+                    await obstore.delete_async(self._store, some)
 
     async def probe(self) -> None:
         """Write, read and delete a few bytes, and see that none are overwritten. Raises BlobsUnavailable."""
@@ -169,6 +171,16 @@ class BlobStore:
             if isinstance(told, BlobMissing) and self._folder is not None and not self._folder.exists():
                 told = BlobsUnavailable("the folder is gone")
             raise told from None
+
+
+def refuse_unfit(where: str | Path) -> None:
+    """Raises ValueError for a store that works only after somebody changed something. One that is down may come back: GET /ready tells."""
+    try:
+        asyncio.run(BlobStore(where).probe())
+    except BlobsRefused as error:
+        raise ValueError(f"pictures cannot be stored in {shown(where)}: {error}") from None
+    except BlobsUnavailable as error:
+        _log.warning("pictures cannot be stored in %s: %s; starting nevertheless", shown(where), error)
 
 
 def folder_of(where: str | Path) -> Path | None:

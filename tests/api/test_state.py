@@ -63,7 +63,7 @@ async def test_a_database_that_is_gone(service: Service, caplog: pytest.LogCaptu
 async def test_a_folder_of_pictures_that_is_gone(service: Service) -> None:
     shutil.rmtree(service.folder / "blobs")
     (service.folder / "blobs").write_bytes(b"a file where the folder was")
-    assert "pictures cannot be stored" in await trouble(service)
+    assert await trouble(service) == "pictures cannot be stored: not a directory"
     (service.folder / "blobs").unlink()
     (service.folder / "blobs").mkdir()
     assert (await ready(service))[0] == 200

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from aiohttp import web
 
 from serve_app.tasks.blobs import BlobExists, BlobMissing, BlobsRefused, BlobStore, BlobsUnavailable
+from tests.disk import files_no_larger_than
 from tests.postgres import free_port
 from tests.s3 import BUCKET, KEY, S3, SECRET
 
@@ -36,17 +35,6 @@ def at(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
             monkeypatch.setenv(name, value)
 
     return set_up
-
-
-@contextmanager
-def files_no_larger_than(size: int) -> Iterator[None]:
-    """What a full disk is like, without one: a write fails in the middle."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def files(folder: Path) -> list[Path]:
@@ -150,10 +138,11 @@ class Careless:
     def __init__(self) -> None:
         self.objects: dict[str, bytes] = {}
         self.status = 200
+        self.failing: set[str] = set()
 
     async def answer(self, request: web.Request) -> web.Response:
-        if self.status != 200:
-            return web.Response(status=self.status, text="<Error><Code>SlowDown</Code><Key>secret</Key></Error>")
+        if self.status != 200 or f"{request.method} {request.path.rpartition('/')[2]}" in self.failing:
+            return web.Response(status=max(self.status, 500), text="<Error><Code>SlowDown</Code><Key>secret</Key></Error>")
         if request.method == "PUT":
             self.objects[request.path] = await request.read()
             return web.Response(headers={"ETag": '"1"'})
@@ -193,3 +182,11 @@ async def test_a_server_in_trouble(careless: Careless) -> None:
     careless.status = 200
     with pytest.raises(BlobMissing):
         await blobs.get("results/a.png")
+
+
+async def test_what_cannot_be_cleaned_up_now_is_told_as_what_went_wrong_first(careless: Careless, caplog: pytest.LogCaptureFixture) -> None:
+    careless.failing = {"PUT target", f"POST {BUCKET}"}
+    blobs = BlobStore(f"s3://{BUCKET}/x")
+    assert await why(blobs.put_inputs(ID, b"s", b"t")) == "the server answered 500 SlowDown"
+    assert "left to the sweep" in caplog.text
+    assert list(careless.objects) == [f"/{BUCKET}/x/inputs/{ID}/source"]
