@@ -27,6 +27,7 @@ from serve_app.tasks.database import open_database
 from serve_app.tasks.delivery import Courier
 from serve_app.tasks.keys import KeyRing
 from serve_app.tasks.outbox import Outbox
+from serve_app.tasks.room import Bounds
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.sweep import sweep
 from serve_app.tasks.task import Task
@@ -48,7 +49,13 @@ class Ingress:
         self._detector, self._swapper = detector, swapper
         database = open_database(database_of(settings, self._secrets))
         self._blobs = BlobStore(blobs_of(settings, self._secrets))
-        self._store = TaskStore(database, self._blobs, max_attempts=settings.pipeline.max_attempts)
+        self._store = TaskStore(
+            database,
+            self._blobs,
+            max_attempts=settings.pipeline.max_attempts,
+            deadline_s=settings.limits.deadline_s,
+            bounds=Bounds(settings.limits.max_unfinished, settings.limits.key_share),
+        )
         self._keys = KeyRing(database)
         # Two, so that hooks whose names nobody resolves are never in the way of pictures.
         policy = AddressPolicy(settings.egress.allow_private)
@@ -81,7 +88,6 @@ class Ingress:
             notify_hook=self._secrets.notify_hook,
             public_url=self._secrets.public_url,
             limits=settings.limits,
-            max_waiting=settings.limits.max_waiting,
             rates=settings.rates,
             trusted_proxies=settings.trusted_proxies,
             instances=settings.instances,

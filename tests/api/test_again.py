@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from serve_app.api.again import mark
+from serve_app.tasks.room import Bounds
 from tests.api.support import MakeService, Service, swap_body
 
 
@@ -51,7 +52,7 @@ async def test_the_clients_own_key_goes_first(service: Service) -> None:
 
 
 async def test_only_what_was_sent_before_needs_no_room(make_service: MakeService) -> None:
-    service = await make_service(max_waiting=1)
+    service = await make_service(bounds=Bounds(1, 1.0))
     first = await submitted(service, 0, "aaa")
     assert (await service.post(headers=sent(0, "bbb"))).json()["code"] == 23
     assert (await service.post(headers=sent(1, "bbb"))).json()["code"] == 23
