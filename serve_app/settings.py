@@ -80,6 +80,13 @@ class IngressSettings(Group):
     callbacks_in_flight: int = Field(10, ge=1, description="callbacks being sent at a time per Ingress replica")
 
 
+class Retention(Group):
+    """How long what has ended is kept; null: for ever. `DELETE /mj/task/ID` removes a task and its picture at once."""
+
+    results_days: float | None = Field(30, gt=0, description="result pictures, from the end of their task; then they are answered with 410")
+    tasks_days: float | None = Field(365, gt=0, description="tasks, from their end")
+
+
 class EgressSettings(Group):
     """What the service fetches and calls because a request says so: pictures by URL, and hooks."""
 
@@ -171,6 +178,7 @@ class Settings(Group):
     limits: Limits = Limits()
     rates: Rates = Rates()
     ingress: IngressSettings = IngressSettings()
+    retention: Retention = Retention()
     egress: EgressSettings = EgressSettings()
     pipeline: PipelineSettings = PipelineSettings()
     detector: DetectorSettings = DetectorSettings()

@@ -26,10 +26,12 @@ from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import open_database
 from serve_app.tasks.delivery import Courier
 from serve_app.tasks.keys import KeyRing
+from serve_app.tasks.orphans import Orphans
 from serve_app.tasks.outbox import Outbox
+from serve_app.tasks.retention import Retention
 from serve_app.tasks.room import Bounds
 from serve_app.tasks.store import TaskStore
-from serve_app.tasks.sweep import sweep
+from serve_app.tasks.sweep import Sweep
 from serve_app.tasks.task import Task
 
 logger = logging.getLogger(__name__)
@@ -55,6 +57,13 @@ class Ingress:
             max_attempts=settings.pipeline.max_attempts,
             deadline_s=settings.limits.deadline_s,
             bounds=Bounds(settings.limits.max_unfinished, settings.limits.key_share),
+        )
+        results_days = settings.retention.results_days
+        self._sweeping = Sweep(
+            self._store,
+            self._blobs,
+            Retention(database, self._blobs, results_days=results_days, tasks_days=settings.retention.tasks_days),
+            Orphans(self._store, self._blobs, results_days=results_days),
         )
         self._keys = KeyRing(database)
         # Two, so that hooks whose names nobody resolves are never in the way of pictures.
@@ -124,8 +133,8 @@ class Ingress:
         await self._recovery.lost(ticket)
 
     async def _sweep(self) -> None:
-        if deleted := await sweep(self._store, self._blobs):
-            logger.info("deleted the pictures of %d tasks that a dead process had left", deleted)
+        if deleted := await self._sweeping.run():
+            logger.info("deleted: %s", ", ".join(f"{number} {name}" for name, number in deleted.items()))
 
     def _accepted(self, task: Task) -> None:
         self._dispatcher.offer()

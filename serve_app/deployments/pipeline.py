@@ -52,8 +52,7 @@ class SwapPipeline:
     def __init__(self, settings: Settings, detector: DeploymentHandle[Any], swapper: DeploymentHandle[Any]) -> None:
         logs.to_serve()
         cv2.setNumThreads(1)  # threads are ours: one picture, one core
-        secrets = Secrets()
-        self._settings = settings.pipeline
+        self._settings, secrets = settings.pipeline, Secrets()
         self._family = settings.family
         self._framing = framing(settings)
         self._blobs = BlobStore(blobs_of(settings, secrets))

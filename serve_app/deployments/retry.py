@@ -56,7 +56,7 @@ class Patient:
         self._outage = Outage(what)
 
     async def __call__(self, call: Callable[[], Awaitable[T]], *, until: float = math.inf) -> T:
-        """until: time of the event loop at which the last try is made, at the latest; there is always one. Raises what the last one raised."""
+        """until: time of the event loop at which the last try is made; there is always one. Raises what the last one raised."""
         for pause in pauses():
             try:
                 outcome = await call()

@@ -7,8 +7,8 @@ import logging
 import os
 import re
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,8 @@ from serve_app.tasks.blob_errors import BlobsUnavailable as BlobsUnavailable
 from serve_app.tasks.blob_errors import translated
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, RetryConfig  # there is no such thing at run time
+    from obstore import ObjectMeta  # there are no such things at run time
+    from obstore.store import ClientConfig, RetryConfig
 
 ANSWER_S = 10.0
 _BYTES_A_S = 2_000_000
@@ -144,9 +145,27 @@ class BlobStore:
 
     async def ids_with_inputs(self) -> list[str]:
         """Tasks of which a picture that came in is still here."""
-        return sorted({key.split("/")[1] async for keys in self._keys("inputs/") for key in keys})
+        return sorted({meta["path"].split("/")[1] async for some in self._list("inputs/") for meta in some})
 
-    async def _keys(self, prefix: str, after: str | None = None) -> AsyncIterator[list[str]]:
+    async def results(self, since: int, until: int) -> AsyncGenerator[list[str]]:
+        """Keys of the results of tasks that were submitted in this time (milliseconds since the epoch), in portions."""
+        first, end = f"results/{max(since, 0):013}", f"results/{until:013}"
+        async with aclosing(self._list("results/", first)) as portions:
+            async for some in portions:
+                found = [meta["path"] for meta in some]
+                if wanted := [key for key in found if key < end]:
+                    yield wanted
+                if self._folder is None and found[-1] >= end:  # the rest comes later still; a folder is in no order
+                    return
+
+    async def tidy(self, before: int) -> None:
+        """Delete what dead processes left half-written or unread before this time (milliseconds since the epoch)."""
+        old = [meta["path"] async for some in self._list("probes/") for meta in some if meta["last_modified"].timestamp() * 1000 < before]
+        await self.delete(*old)
+        if self._folder is not None:
+            await asyncio.to_thread(_clear, self._folder, before / 1000)
+
+    async def _list(self, prefix: str, after: str | None = None) -> AsyncGenerator[Sequence[ObjectMeta]]:
         """What is there below a prefix such as `results/`, in portions; of a bucket in the order of the keys, beginning after `after`."""
         listing = obstore.list(self._lists, prefix, offset=after, chunk_size=_PORTION)
         while True:
@@ -155,7 +174,8 @@ class BlobStore:
                     portion = await anext(listing)
             except StopAsyncIteration:
                 return
-            yield [meta["path"] for meta in portion]
+            if portion:
+                yield portion
 
     @asynccontextmanager
     async def _within(self, size: int = 0, *, margin_s: float = 0.0) -> AsyncIterator[None]:
@@ -204,6 +224,18 @@ def _client(timeout_s: float) -> ClientConfig:
     plain = any(os.environ.get(name, "").startswith("http://") for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"))
     config: ClientConfig = {"connect_timeout": timedelta(seconds=3), "timeout": timedelta(seconds=timeout_s)}
     return {**config, "allow_http": True} if plain else config
+
+
+def _clear(folder: Path, before: float) -> None:
+    """Files that were being written (their names have a #, until they are whole) and folders with nothing in them."""
+    for parent in (folder / "results", folder / "probes", *folder.glob("inputs/*")):
+        with suppress(FileNotFoundError):
+            for entry in os.scandir(parent):
+                if "#" in entry.name and entry.stat().st_mtime < before:
+                    os.unlink(entry)
+            if parent.parent.name == "inputs" and parent.stat().st_mtime < before:
+                with suppress(OSError):  # it is not empty
+                    parent.rmdir()
 
 
 def _input_keys(id: str) -> tuple[str, str]:

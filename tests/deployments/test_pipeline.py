@@ -159,8 +159,15 @@ async def test_a_task_that_nobody_touches_succeeds(service: Service) -> None:
 @pytest.mark.parametrize("how", ["cancel", "delete"])
 async def test_a_task_that_is_cancelled_while_it_runs_never_succeeds_and_leaves_nothing(service: Service, call: str, how: str) -> None:
     task = await service.submit()
-    service.at[call] = lambda: getattr(service.store, how)(task.id)
+    requests: list[asyncio.Task[Task | None]] = []
+
+    async def end() -> None:
+        requests.append(asyncio.create_task(getattr(service.store, how)(task.id)))
+        await asyncio.wait(requests)  # or until the pipeline has noticed, and leaves this call
+
+    service.at[call] = end
     assert await service.pipeline.run_next("ticket")
+    assert await requests[0]
     ended = await service.store.get(task.id)
     if how == "delete":
         assert ended is None
@@ -382,6 +389,40 @@ async def test_a_task_outlives_a_database_that_is_down_for_longer_than_its_lease
     ended = await service.ended(task)
     assert (ended.status, ended.attempt) == (Status.SUCCESS, 1)
     assert service.files() == [ended.result_name]
+
+
+async def test_a_task_outlives_a_store_of_pictures_that_takes_none(service: Service) -> None:
+    task = await service.submit()
+    in_the_way = service.folder / "results"
+
+    async def block() -> None:
+        in_the_way.touch()  # a file, where a folder should be
+
+    service.at["info"] = block
+    working = asyncio.create_task(service.pipeline.run_next("ticket"))
+    done, _ = await asyncio.wait([working], timeout=1)
+    assert not done, "it waits"
+    in_the_way.unlink()
+    assert await asyncio.wait_for(working, 10)
+    ended = await service.ended(task)
+    assert (ended.status, ended.attempt) == (Status.SUCCESS, 1)
+    assert service.files() == [ended.result_name]
+
+
+async def test_a_task_that_is_cancelled_while_its_picture_cannot_be_stored_leaves_none(service: Service) -> None:
+    task = await service.submit()
+    in_the_way = service.folder / "results"
+
+    async def block() -> None:
+        in_the_way.touch()
+
+    service.at["info"] = block
+    working = asyncio.create_task(service.pipeline.run_next("ticket"))
+    await asyncio.wait([working], timeout=0.5)
+    assert await service.store.cancel(task.id)
+    assert await asyncio.wait_for(working, 10)
+    in_the_way.unlink()
+    assert service.files() == []
 
 
 async def test_a_database_that_stays_away_past_the_deadline_frees_the_pipeline_and_keeps_the_picture(

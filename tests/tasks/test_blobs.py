@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from pathlib import Path
 
 import pytest
 
-from serve_app.tasks.blobs import BlobExists, BlobMissing, BlobStore, shown
+from serve_app.tasks.blobs import BlobExists, BlobMissing, BlobStore, folder_of, shown
 from tests.s3 import S3
 
 ID, OTHER = "1700000000000123", "1700000000000124"
@@ -72,7 +73,7 @@ async def test_of_two_tasks_with_one_id_the_pictures_never_mix(blobs: BlobStore)
 
 async def test_a_probe_leaves_nothing(blobs: BlobStore) -> None:
     await blobs.probe()
-    assert [keys async for keys in blobs._keys("probes/")] == []
+    assert [keys async for keys in blobs._list("probes/")] == []
 
 
 @pytest.mark.parametrize("key", ["", "source", "../secret", f"{ID}/../x", f"/{ID}/source", f"{ID}//source", f"{ID}/.", f"{ID}/a b"])
@@ -91,3 +92,45 @@ async def test_keys_cannot_leave_the_store(tmp_path: Path, key: str) -> None:
 )
 def test_what_people_are_shown_has_no_secret(where: str, text: str) -> None:
     assert shown(where) == text
+
+
+async def test_results_of_a_time(blobs: BlobStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("serve_app.tasks.blobs._PORTION", 2)
+    keys = [f"results/{1_700_000_000_000 + ms}{digits}-a.png" for ms in range(5) for digits in ("000", "999")]
+    for key in keys:
+        await blobs.put(key, b"")
+    await blobs.put_inputs("1700000000002000", b"", b"")
+
+    async def between(since: int, until: int) -> list[str]:
+        return sorted([key async for some in blobs.results(since, until) for key in some])
+
+    assert await between(1_700_000_000_001, 1_700_000_000_003) == keys[2:6]
+    assert await between(0, 1_700_000_000_001) == keys[:2]
+    assert await between(-1, 2_000_000_000_000) == keys
+    assert await between(1_700_000_000_005, 2_000_000_000_000) == []
+
+
+async def test_tidying_leaves_what_is_whole_and_what_is_new(blobs: BlobStore, where: str) -> None:
+    await blobs.put_inputs(ID, b"s", b"t")
+    await blobs.put(f"results/{ID}-a.png", b"r")
+    await blobs.put("probes/abc", b"p")
+    hour_ago, later = time.time() * 1000 - 3_600_000, time.time() * 1000 + 60_000
+    folder = folder_of(where)
+    if folder is not None:  # what a process leaves that is killed while it writes
+        (folder / "inputs" / OTHER).mkdir()
+        for litter in (f"inputs/{OTHER}/source#1", f"results/{OTHER}-a.png#1", "probes/abc#2"):
+            (folder / litter).touch()
+    before = [] if folder is None else files(folder)
+    await blobs.tidy(int(hour_ago))
+    assert folder is None or files(folder) == before
+    await blobs.tidy(int(later))
+    assert [keys async for keys in blobs._list("probes/")] == []
+    assert await blobs.get_inputs(ID) == (b"s", b"t")
+    assert await blobs.get(f"results/{ID}-a.png") == b"r"
+    if folder is not None:
+        assert len(files(folder)) == 3
+        assert not (folder / "inputs" / OTHER).exists()
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
