@@ -17,7 +17,7 @@ import numpy as np
 
 from tests.pictures import ASTRONAUT, HANKS, data_url, head, jpeg, read
 
-POLL_S = 0.25
+POLL_S = 0.5
 WAIT_S = 10
 PATIENCE_S = 30.0  # of clients that repeat a submit
 TERMINAL = ("SUCCESS", "FAILURE")
@@ -116,7 +116,7 @@ class Load:
                 self.troubles.append(Trouble(time.monotonic(), "wrong", f"code {said['code']} {said['description']}", "submit"))
             if time.monotonic() > until:
                 return None
-            await asyncio.sleep(2 * POLL_S)
+            await asyncio.sleep(POLL_S)
 
     async def _fetch(self, session: aiohttp.ClientSession, task: str) -> dict[str, Any] | None:
         answer = await self._asked(lambda: session.get(f"/mj/task/{task}/fetch"), "fetch")
