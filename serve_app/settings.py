@@ -31,11 +31,27 @@ class Limits(Group):
     max_pixels: int = Field(40_000_000, ge=1_000, description="width x height of one picture, from its header")
     min_side: int = Field(16, ge=2, description="shortest side of a picture, pixels")
     max_state: int = Field(1024, ge=0, description="characters of `state`")
-    max_waiting: int = Field(1000, ge=1, description="tasks waiting; further submits are refused with code 23")
+    deadline_s: float = Field(280.0, gt=0, description="from a task's submit to its end; what takes longer fails. Clients give up at 300")
+    max_unfinished: int | None = Field(
+        None,
+        ge=1,
+        description="tasks waiting or worked on; further submits are refused with code 23. None: as many as can be finished within "
+        "`deadline_s` at the rate of the last ones",
+    )
+    key_share: float = Field(0.8, gt=0, le=1, description="how much of that one key may have")
     body_timeout_s: float = Field(30.0, gt=0, description="for a whole HTTP body to arrive")
     max_bodies: int = Field(128, ge=1, description="bodies on their way in per Ingress replica; stay below its max_ongoing_requests")
     max_bodies_per_address: int = Field(16, ge=1, description="of them from one client address (IPv6: from one /64)")
     max_bodies_bytes: int = Field(300_000_000, ge=1_000, description="bytes of bodies held at a time per Ingress replica; more is 503")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_another_name(cls, given: object) -> object:
+        if isinstance(given, dict) and "max_waiting" in given:
+            raise ValueError(
+                "max_waiting is max_unfinished now, and counts tasks that are worked on as well; without it, the room is measured"
+            )
+        return given
 
 
 class Rates(Group):
@@ -87,6 +103,9 @@ class PipelineSettings(Group):
     """Decoding, pasting, encoding: the CPU work around the models."""
 
     in_flight: int = Field(4, ge=1, description="tasks worked on at a time per replica; the rest waits in the table")
+    max_megapixels: int = Field(
+        160, ge=1, description="million pixels, sources and targets together, worked on at a time per replica; a larger task goes alone"
+    )
     threads: int = Field(2, ge=1, description="threads for decode, paste and encode per replica")
     quality: int = Field(95, ge=50, le=100, description="JPEG and WebP quality of results")
     lease_s: float = Field(30.0, gt=0, description="a claimed task is taken up again when its lease ran out")

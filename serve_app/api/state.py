@@ -27,8 +27,10 @@ class State:
         self._looking = asyncio.Lock()
 
     async def health(self, _request: Request) -> Response:
-        """Always 200, with detail."""
-        return JsonResponse(await self._service.health())
+        """Always 200, with detail. Asks no database: the room is what it was when somebody submitted."""
+        seen = self._service.store.room_seen
+        room = {"unfinished": seen.most, "tasks_per_second": seen.rate and round(seen.rate, 2)} if seen else {}
+        return JsonResponse({**await self._service.health(), "room": room})
 
     async def ready(self, _request: Request) -> Response:
         """200 while a submit would be accepted, else 503 with what stands in its way."""
@@ -43,12 +45,12 @@ class State:
     async def _database(self) -> str | None:
         try:
             async with asyncio.timeout(_TIMEOUT_S):
-                waiting = await self._service.store.count_waiting()
+                unfinished, room = await self._service.store.count_unfinished(), await self._service.store.room()
         except Exception as error:
             log_failure("the task store", error)
             return f"the task database does not answer ({type(error).__name__})"
-        most = self._service.config.max_waiting
-        return f"the queue is full: {waiting} tasks wait" if waiting >= most else None
+        full = room is not None and unfinished >= room.most
+        return f"the queue is full: {unfinished} tasks are unfinished" if full else None
 
     async def _bytes(self) -> str | None:
         try:
