@@ -18,6 +18,7 @@ environment.prepare()  # before any test module imports Ray
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--tasks", type=int, default=300, help="tasks of the test with many writing processes")
     parser.addoption("--fuzz", type=int, default=300, help="made-up swap bodies; other made-up requests in proportion")
+    parser.addoption("--fault-seconds", type=float, default=60.0, help="how long the service is broken on purpose")
 
 
 @pytest.fixture(scope="session")

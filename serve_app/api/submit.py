@@ -14,6 +14,7 @@ from typing import cast
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serve_app.api.again import sending_key, sent_before
 from serve_app.api.body import read_body, release_body
 from serve_app.api.caller import Caller
 from serve_app.api.errors import Answer, ApiError, envelope, log_failure
@@ -44,16 +45,17 @@ class Submit:
         caller, limits = Caller.of(request), self._service.config.limits
         await self._rates.submit(caller.key, client_address(request.scope))
         key = _idempotency_key(request)
-        waiting = await self._waiting(None if key else caller)  # before a byte of the body is read
+        repeats = key is not None or sent_before(request)
+        waiting = await self._waiting(None if repeats else caller)  # before a byte of the body is read
         body = await read_body(request, limits.max_body_bytes)
         # Parsing and base64 in one thread call, both headers in another; the loop stays free for others.
         draft = await asyncio.to_thread(parse_submission, body, self._service.config)
         del body
         new = self._new(request, caller, draft, key, await asyncio.to_thread(_fingerprint, draft) if key else None)
         wait_s = wanted_wait_s(request, draft.wait_s)
-        task = await self._earlier(new) if key else None
+        task = await self._earlier(new) if repeats else None
         if task is None:
-            if key:
+            if repeats:
                 await self._waiting(caller)
             if draft.to_fetch:
                 release_body(request)  # what waits for somebody's server is bounded by key, not by the room for bodies
@@ -97,8 +99,9 @@ class Submit:
             instance_id=draft.body.instance_id,
             base_url=base_url(request),
             owner=caller.key,
-            idempotency_key=key,
+            idempotency_key=key or sending_key(request),
             fingerprint=fingerprint,
+            fresh=key is None and not sent_before(request),
         )
 
     async def _earlier(self, new: NewTask) -> Task | None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from sqlalchemy import Connection
@@ -273,11 +274,12 @@ class TaskStore:
                 continue
             if accepted := await self._accept(task, new, quota, room):
                 return accepted
+            new = replace(new, fresh=False)  # it may be its key that was taken
         raise RuntimeError(f"no free id in {_DRAWS} draws")
 
     async def _look(self, new: NewTask, quota: Quota | None, room: Room | None) -> Task | None:
         """What the commit will most probably find, before a byte is written."""
-        if new.idempotency_key is None and room is None and (not new.owner or quota is None):
+        if (new.idempotency_key is None or new.fresh) and room is None and (not new.owner or quota is None):
             return None
         return await self._database.read(partial(_look, new=new, quota=quota, room=room, day=day_of(self._clock())))
 
@@ -340,7 +342,7 @@ def _share(owner: str, quota: Quota | None, room: Room | None) -> Quota | None:
 
 def _look(connection: Connection, new: NewTask, quota: Quota | None, room: Room | None, day: str) -> Task | None:
     """`_enter` without its writes."""
-    if new.idempotency_key is not None and (earlier := repeats.first(connection, new)):
+    if earlier := repeats.first(connection, new):
         return earlier
     _admit(connection, new.owner, quota, room, day)
     return None
@@ -355,7 +357,7 @@ def _admit(connection: Connection, owner: str, quota: Quota | None, room: Room |
 
 def _enter(connection: Connection, task: Task, new: NewTask, quota: Quota | None, room: Room | None) -> Task:
     """The new row, or the task that it would repeat."""
-    if new.idempotency_key is not None and (earlier := repeats.first(connection, new)):
+    if earlier := repeats.first(connection, new):
         return earlier
     if new.owner:
         count(connection, new.owner, quota, day_of(task.submit_time))
@@ -372,7 +374,7 @@ def _enter_again(connection: Connection, task: Task, new: NewTask) -> Task:
     """
     if found := query.find(connection, [task.id]).get(task.id):
         return found
-    if new.idempotency_key is not None and (earlier := repeats.first(connection, new)):
+    if earlier := repeats.first(connection, new):
         return earlier
     transitions.add(connection, task, new)
     if new.owner:
