@@ -26,7 +26,9 @@ from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import open_database
 from serve_app.tasks.delivery import Courier
 from serve_app.tasks.keys import KeyRing
+from serve_app.tasks.lanes import affordable
 from serve_app.tasks.outbox import Outbox
+from serve_app.tasks.signing import Signer
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.sweep import sweep
 from serve_app.tasks.task import Task
@@ -52,12 +54,15 @@ class Ingress:
         self._keys = KeyRing(database)
         # Two, so that hooks whose names nobody resolves are never in the way of pictures.
         policy = AddressPolicy(settings.egress.allow_private)
-        self._hooks, self._pictures = Egress(policy, connections=settings.ingress.callbacks_in_flight), Egress(policy)
+        places = affordable(settings.ingress.callbacks_in_flight)
+        self._hooks, self._pictures = Egress(policy, connections=places.total, lookups=places.total), Egress(policy)
+        hook_secret = self._secrets.hook_secret
         self._courier = Courier(
             Outbox(database),
             self._render,
             self._hooks,
-            concurrency=settings.ingress.callbacks_in_flight,
+            sign=Signer(self._keys, hook_secret.get_secret_value() if hook_secret else None, self._secrets.notify_hook),
+            places=places,
             timeout_s=settings.egress.hook_timeout_s,
         )
         self._dispatcher = Dispatcher(

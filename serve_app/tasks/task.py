@@ -59,6 +59,7 @@ class Task:
     progress: 0 to 100, never falling. result: key of the picture's bytes. result_name: last segment of its URL.
     attempt: how many claims count against it. fence: grows with each claim; a write that names an older one is refused.
     lease_until: when the lease of the worker that has it runs out; None while it waits and after its end. owner: as in NewTask.
+    hook_error: why its hook was given up, without the hook's URL.
     """
 
     id: str
@@ -80,6 +81,7 @@ class Task:
     fence: int = 0
     lease_until: int | None = None
     owner: str = ""
+    hook_error: str | None = None
 
 
 def new_id(now: int) -> str:
