@@ -31,6 +31,7 @@ IDS = 500
 UNFINISHED = 20
 OWNERS = ("a", "a", "a", "b")  # three of four tasks are of a
 _BEGAN = 1_700_000_000_000
+_FAR = 4_000_000_000_000
 _CHUNK = 5_000
 
 Call = Callable[[TaskStore], Awaitable[object]]
@@ -170,6 +171,7 @@ def _row(n: int, finished: int) -> dict[str, object]:
         attempt=int(ended),
         fence=int(ended),
         owner=OWNERS[n % len(OWNERS)],
+        deadline=now + 2_000 if ended else _FAR,
     )
     return dict(to_values(task))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, bindparam, exists, func, literal, select, union_all
 
-from serve_app.tasks.rows import COLUMNS, to_task, visible
+from serve_app.tasks.rows import COLUMNS, deadline, to_task, visible
 from serve_app.tasks.schema import finished as ended
 from serve_app.tasks.schema import leased, tasks, unfinished, waiting
 from serve_app.tasks.tallies import count_finished
@@ -33,7 +33,8 @@ _FIND = select(*COLUMNS).where(tasks.c.id.in_(bindparam("ids", expanding=True)),
 _COUNT_WAITING = select(func.count()).select_from(tasks).where(waiting)
 _COUNT_LEASED = select(func.count()).select_from(tasks).where(leased)
 _COUNT_UNFINISHED = select(_COUNT_WAITING.scalar_subquery() + _COUNT_LEASED.scalar_subquery())
-_ANY_WAITING = select(exists().where(waiting))
+_ANY_WAITING = select(exists().where(waiting, deadline > bindparam("now")))
+_HELD = select(tasks.c.id, tasks.c.fence).where(tasks.c.id.in_(bindparam("ids", expanding=True)), leased)
 _OWNED = tasks.c.owner == bindparam("of_owner")
 # Through the two small indexes: asked for the unfinished ones by id, SQLite goes through all ids.
 _OPEN = union_all(select(tasks.c.id).where(waiting), select(tasks.c.id).where(leased)).subquery()
@@ -99,8 +100,15 @@ def count_unfinished(connection: Connection) -> int:
     return int(connection.execute(_COUNT_UNFINISHED).scalar_one())
 
 
-def any_waiting(connection: Connection) -> bool:
-    return bool(connection.execute(_ANY_WAITING).scalar())
+def any_waiting(connection: Connection, now: int) -> bool:
+    """Is there something to claim?"""
+    return bool(connection.execute(_ANY_WAITING, {"now": now}).scalar())
+
+
+def held(connection: Connection, claimed: Sequence[Task]) -> set[str]:
+    """Ids of those whose lease is still in force."""
+    fences = {row.id: row.fence for row in connection.execute(_HELD, {"ids": [task.id for task in claimed]})}
+    return {task.id for task in claimed if fences.get(task.id) == task.fence}
 
 
 def list_unfinished(connection: Connection, owner: str | None, limit: int) -> list[Task]:

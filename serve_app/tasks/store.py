@@ -27,19 +27,30 @@ from serve_app.tasks.repeats import IdempotencyMismatch as IdempotencyMismatch
 from serve_app.tasks.task import NewTask, Status, Task, new_id
 
 CANCELLED = "取消任务"
+OVERDUE = "执行超时 (not finished within {seconds:g} s)"
 
 _log = logging.getLogger(__name__)
 _DRAWS = 50  # of an id; a draw collides once in 1,000 times the other submits of its millisecond
 
 
 class TaskStore:
-    """`clock` gives milliseconds since the epoch. `max_attempts`: a task whose worker was lost that many times has failed."""
+    """`clock` gives milliseconds since the epoch. `max_attempts`: a task whose worker was lost that many times has failed.
+    `deadline_s`: seconds from its submit after which a task has failed."""
 
-    def __init__(self, database: Database, blobs: BlobStore, *, clock: Callable[[], int] = now_ms, max_attempts: int = 3) -> None:
+    def __init__(
+        self,
+        database: Database,
+        blobs: BlobStore,
+        *,
+        clock: Callable[[], int] = now_ms,
+        max_attempts: int = 3,
+        deadline_s: float = 280.0,
+    ) -> None:
         self._database = database
         self._blobs = blobs
         self._clock = clock
         self._max_attempts = max_attempts
+        self._deadline_s = deadline_s
         self._submits: set[asyncio.Task[Task]] = set()
 
     async def submit(self, new: NewTask, write_inputs: Callable[[str], Awaitable[None]], quota: Quota | None = None) -> Task:
@@ -119,12 +130,14 @@ class TaskStore:
     async def claim(self, holder: str, lease_s: float) -> Task | None:
         """Take the best waiting task, by mode and then by age, for `lease_s` seconds; None when there is none. Counts as an attempt.
 
+        A task past its deadline is never taken.
+
         Any number of claimers may call at once; each task goes to one of them.
         """
         # Calls that find nothing left to do are normal, and many; they never wait for the write lock.
-        if not await self._database.read(query.any_waiting):
-            return None
         now = self._clock()
+        if not await self._database.read(partial(query.any_waiting, now=now)):
+            return None
         return await self._database.write(lambda connection: transitions.claim(connection, holder, now, now + _ms(lease_s)))
 
     async def advance(self, task: Task, progress: int) -> bool:
@@ -166,6 +179,21 @@ class TaskStore:
         reason = f"多次尝试失败 (given up after {self._max_attempts} attempts: the worker, or a model that it needed, was lost each time)"
         return await self._database.write(lambda connection: transitions.take_expired(connection, limit, self._max_attempts, reason, now))
 
+    async def fail_overdue(self, limit: int) -> list[str]:
+        """End up to `limit` tasks past their deadline, waiting or worked on: FAILURE. Their ids; what came in for them may be deleted.
+
+        The next write of a worker that has one of them is refused.
+        """
+        now = self._clock()
+        if not await self._database.read(lambda connection: transitions.any_overdue(connection, now)):
+            return []
+        reason = OVERDUE.format(seconds=self._deadline_s)
+        return await self._database.write(lambda connection: transitions.fail_overdue(connection, limit, reason, now))
+
+    async def held(self, tasks: Sequence[Task]) -> set[str]:
+        """Ids of those of these claims that are still in force: not ended, not cancelled, not taken back."""
+        return await self._database.read(partial(query.held, claimed=list(tasks)))
+
     async def expire(self, holder: str) -> None:
         """Let the leases of `holder` run out now: it is known to be gone. `take_expired` does the rest."""
         now = self._clock()
@@ -196,6 +224,7 @@ class TaskStore:
                 base_url=new.base_url,
                 submit_time=now,
                 owner=new.owner,
+                deadline=now + _ms(self._deadline_s),
             )
             try:
                 await write_inputs(task.id)

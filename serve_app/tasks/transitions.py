@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, Row, and_, bindparam, case, delete, exists, func, insert, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, case, delete, exists, func, insert, or_, select, update
 
 from serve_app.tasks import outbox
 from serve_app.tasks.query import find
-from serve_app.tasks.rows import COLUMNS, to_task, to_values, visible
+from serve_app.tasks.rows import COLUMNS, OLDER_DEADLINE_MS, deadline, to_task, to_values, visible
 from serve_app.tasks.schema import leased, tasks, unfinished, waiting
 from serve_app.tasks.task import NewTask, Status, Task
 
@@ -20,9 +20,11 @@ _held = and_(tasks.c.id == bindparam("held_id"), tasks.c.fence == bindparam("hel
 _no_lease = {"lease_until": None, "lease_owner": None}
 
 _INSERT = insert(tasks)
+# Of what waits. As an expression it is no range of the index of deadlines: by that one, a claim would sort all that wait.
+in_time = and_(waiting, deadline > bindparam("now"))
 _BEST = (
     select(tasks.c.id)
-    .where(waiting)
+    .where(in_time)
     .order_by(tasks.c.priority.desc(), tasks.c.submit_time, tasks.c.id)
     .limit(1)
     .with_for_update(skip_locked=True)
@@ -30,7 +32,7 @@ _BEST = (
 )
 _CLAIM = (
     update(tasks)
-    .where(tasks.c.id == _BEST, waiting)
+    .where(tasks.c.id == _BEST, in_time)
     .values(
         status=case((tasks.c.status == Status.NOT_START, Status.SUBMITTED), else_=tasks.c.status),
         start_time=func.coalesce(tasks.c.start_time, bindparam("now")),
@@ -72,11 +74,21 @@ _EXPIRED = (
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
 )
+# Those without a deadline are null in the index, and there by the time of their submit.
+_overdue = and_(
+    unfinished,
+    or_(
+        tasks.c.deadline <= bindparam("now"),
+        and_(tasks.c.deadline.is_(None), tasks.c.submit_time <= bindparam("older")),
+    ),
+)
+_ANY_OVERDUE = select(exists().where(_overdue))
+_OVERDUE = select(tasks.c.id).where(_overdue).limit(bindparam("most")).with_for_update(skip_locked=True)
 _among = tasks.c.id.in_(bindparam("ids", expanding=True))
 _WAIT_AGAIN = update(tasks).where(_among).values(**_no_lease)
 _GIVE_UP = (
     update(tasks)
-    .where(_among)
+    .where(_among, unfinished)
     .values(**_no_lease, status=Status.FAILURE, fail_reason=bindparam("reason"), finish_time=bindparam("now"))
     .returning(*COLUMNS)
 )
@@ -155,6 +167,20 @@ def take_expired(connection: Connection, limit: int, max_attempts: int, reason: 
     if again:
         connection.execute(_WAIT_AGAIN, {"ids": again})
     return len(again)
+
+
+def any_overdue(connection: Connection, now: int) -> bool:
+    return bool(connection.execute(_ANY_OVERDUE, {"now": now, "older": now - OLDER_DEADLINE_MS}).scalar())
+
+
+def fail_overdue(connection: Connection, limit: int, reason: str, now: int) -> list[str]:
+    """End tasks whose deadline has passed, whoever holds them; their ids."""
+    found = connection.execute(_OVERDUE, {"now": now, "older": now - OLDER_DEADLINE_MS, "most": limit}).scalars().all()
+    if not found:
+        return []
+    ended = connection.execute(_GIVE_UP, {"ids": found, "reason": reason, "now": now}).all()
+    _tell(connection, ended, now)
+    return [row.id for row in ended]
 
 
 def _tell(connection: Connection, rows: Sequence[Row[tuple[object, ...]]], now: int) -> bool:

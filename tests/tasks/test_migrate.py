@@ -19,7 +19,7 @@ from serve_app.tasks.query import Query
 from serve_app.tasks.schema import metadata
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Status
-from tests.tasks.common import claimed, new, no_inputs
+from tests.tasks.common import Clock, claimed, new, no_inputs
 from tests.tasks.databases import Databases
 from tests.tasks.processes import Processes
 
@@ -37,6 +37,8 @@ INSERT INTO tasks (id, status, progress, base_url, submit_time, finish_time, res
     ('1700000000000001', 'NOT_START', 0, 'http://b', 1700000000000, NULL, NULL, '{}', 0, 0, 0),
     ('1700000000000000', 'SUCCESS', 100, 'http://b', 1700000000000, 2, 'results/a-a.png', '{}', 1, 1, 1);
 """
+
+OLDER_TIME = 1_700_000_000_000
 
 LAYOUT = {
     "sqlite": [
@@ -106,11 +108,15 @@ async def test_a_file_of_an_older_release_is_brought_up_to_date(tmp_path: Path) 
     migrate(tmp_path / "new.db")
     assert await layout_of(tmp_path / "older.db") == await layout_of(tmp_path / "new.db")
     database = open_database(tmp_path / "older.db")
-    store = TaskStore(database, BlobStore(tmp_path / "blobs"))
+    clock = Clock(OLDER_TIME + 279_999)
+    store = TaskStore(database, BlobStore(tmp_path / "blobs"), clock=clock)
     assert [(task.id[-1], task.status, task.owner) for task in await store.newest()] == [("1", "NOT_START", ""), ("0", "SUCCESS", "")]
     assert (await store.query(Query(status=Status.SUCCESS))).total == 1, "it was counted as it was found"
     waiting = await claimed(store)
-    assert await store.succeed(waiting, "results/b-b.png", "b.png", {})
+    assert waiting.deadline == OLDER_TIME + 280_000, "of a task that was accepted without one"
+    assert await store.fail_overdue(5) == []
+    clock.tick(0.001)
+    assert await store.fail_overdue(5) == [waiting.id]
     again = [await store.submit(new(owner="a", key="k"), no_inputs) for _ in range(2)]
     assert again[0] == again[1]
     await database.close()

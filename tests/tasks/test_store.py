@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from sqlalchemy import Connection, text
@@ -248,6 +249,61 @@ async def test_the_longest_lost_are_taken_first_and_no_more_than_asked_for(store
     assert {leases[id] for id in again} == {1, 2}
     assert await store.claim("worker", 30) is None
     assert await store.take_expired(10) == 2
+
+
+async def test_a_task_past_its_deadline_fails_wherever_it_stands(store: TaskStore, outbox: Outbox, blobs: BlobStore, clock: Clock) -> None:
+    for _ in range(3):
+        await store.submit(new(), partial(blobs.put_inputs, source=b"s", target=b"t"))
+    ended, leased = [await claimed(store, lease_s=600) for _ in range(2)]
+    assert ended.deadline == clock.now + 280_000
+    assert await store.succeed(ended, "k/a.png", "a.png", {})
+    clock.tick(279.999)
+    assert await store.fail_overdue(10) == []
+    late = await store.submit(new(), no_inputs)
+    clock.tick(0.001)
+    assert await store.held([leased]) == {leased.id}
+    overdue = await store.fail_overdue(1) + await store.fail_overdue(10)
+    assert len(overdue) == 2
+    assert ended.id not in overdue
+    assert await store.held([ended, leased]) == set()
+    assert not await store.succeed(leased, "k/b.png", "b.png", {}), "the worker comes too late"
+    for id in overdue:
+        task = await current(store, id)
+        assert (task.status, task.finish_time, task.lease_until) == (Status.FAILURE, clock.now, None)
+        assert task.fail_reason == "执行超时 (not finished within 280 s)"
+    assert (await claimed(store)).id == late.id
+    heard = []
+    while due := await outbox.claim_due(10, 30):
+        heard += [callback.task.status for callback in due if callback.task.id in overdue]
+        for callback in due:
+            await outbox.delivered(callback)
+    assert heard == [Status.FAILURE, Status.SUBMITTED, Status.FAILURE] or heard == [Status.SUBMITTED, Status.FAILURE, Status.FAILURE]
+
+
+async def test_a_task_past_its_deadline_is_never_claimed(store: TaskStore, clock: Clock) -> None:
+    old = await store.submit(new("fast"), no_inputs)
+    clock.tick(280)
+    assert await store.claim("worker", 30) is None
+    young = await store.submit(new("relax"), no_inputs)
+    assert (await claimed(store)).id == young.id
+    assert (await current(store, old.id)).status is Status.NOT_START, "it is recovery that ends it"
+
+
+async def test_which_claims_are_still_in_force(store: TaskStore, clock: Clock) -> None:
+    for _ in range(4):
+        await store.submit(new(), no_inputs)
+    ours, cancelled, released, retaken = [await claimed(store, lease_s=lease) for lease in (60, 60, 60, 1)]
+    everything = [ours, cancelled, released, retaken]
+    assert await store.held(everything) == {task.id for task in everything}
+    await store.cancel(cancelled.id)
+    await store.release(released)
+    clock.tick(2)
+    assert await store.held(everything) == {ours.id, retaken.id}, "a lease that ran out is ours until it is taken back"
+    await store.take_expired(10)
+    again = [await claimed(store), await claimed(store)]
+    assert await store.held(everything) == {ours.id}
+    assert await store.held(again) == {released.id, retaken.id}
+    assert await store.held([]) == set()
 
 
 async def test_counts(store: TaskStore) -> None:

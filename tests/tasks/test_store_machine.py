@@ -23,13 +23,14 @@ from serve_app.tasks.database import open_database
 from serve_app.tasks.query import Query
 from serve_app.tasks.quota import Quota, day_of
 from serve_app.tasks.schema import callbacks, usage
-from serve_app.tasks.store import CANCELLED, IdempotencyMismatch, QuotaExceeded, TaskStore
+from serve_app.tasks.store import CANCELLED, OVERDUE, IdempotencyMismatch, QuotaExceeded, TaskStore
 from serve_app.tasks.task import Status, Task, priority
 from tests.tasks.common import Clock, new
 from tests.tasks.databases import Databases
 
 T = TypeVar("T")
 MAX_ATTEMPTS = 3
+DEADLINE_S = 7
 OWNERS = ("", "a", "b")
 QUOTA = Quota(daily=12, concurrent=5)
 HALF_A_DAY_S = 12 * 3600
@@ -50,6 +51,10 @@ class Expected:
     lease_until: int | None = None
     told: tuple[Status, ...] = ()
     reason: str | None = None
+
+    @property
+    def deadline(self) -> int:
+        return self.submit_time + DEADLINE_S * 1000
 
     def move(self, status: Status) -> None:
         if status is not self.status:
@@ -74,10 +79,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.database = open_database(databases.make())
         self.blobs = BlobStore(Path(self.folder.name) / "blobs")
-        self.store = TaskStore(self.database, self.blobs, clock=self.clock, max_attempts=MAX_ATTEMPTS)
+        self.store = TaskStore(self.database, self.blobs, clock=self.clock, max_attempts=MAX_ATTEMPTS, deadline_s=DEADLINE_S)
         self.tasks: dict[str, Expected] = {}
         self.inputs: set[str] = set()
         self.used: Counter[tuple[str, str]] = Counter()
+        self.claimed: list[Task] = []
 
     def teardown(self) -> None:
         self.run(self.database.close())
@@ -93,6 +99,9 @@ class StoreMachine(RuleBasedStateMachine):
     def waiting(self) -> list[str]:
         best = sorted(self.tasks, key=lambda id: (-priority(self.tasks[id].mode), self.tasks[id].submit_time, id))
         return [id for id in best if not self.tasks[id].status.terminal and self.tasks[id].lease_until is None]
+
+    def overdue(self) -> list[str]:
+        return [id for id, task in self.tasks.items() if not task.status.terminal and task.deadline <= self.clock.now]
 
     def held(self, task: Task) -> bool:
         return task.id in self.tasks and self.tasks[task.id].holder is task
@@ -166,13 +175,15 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(target=claims, lease_s=st.integers(1, 5))
     def claim(self, lease_s: int) -> MultipleResults[Task] | Task:
-        best = self.waiting()
+        best = [id for id in self.waiting() if id not in self.overdue()]
         task = self.run(self.store.claim("worker", lease_s))
         if task is None:
             assert not best
             return multiple()
         assert task.id == best[0]
         expected = self.tasks[task.id]
+        assert task.deadline == expected.deadline
+        self.claimed.append(task)
         expected.attempt += 1
         expected.holder, expected.lease_until = task, self.clock.now + lease_s * 1000
         expected.move(max(expected.status, Status.SUBMITTED, key=lambda status: status.rank))
@@ -221,6 +232,15 @@ class StoreMachine(RuleBasedStateMachine):
     def pass_time(self, seconds: int) -> None:
         self.clock.tick(seconds)
 
+    @rule(limit=st.integers(1, 3))
+    def fail_overdue(self, limit: int) -> None:
+        overdue, ended = self.overdue(), self.run(self.store.fail_overdue(limit))
+        assert len(ended) == len(set(ended)) == min(limit, len(overdue))
+        assert set(ended) <= set(overdue)
+        for id in ended:
+            self.tasks[id].move(Status.FAILURE)
+            self.tasks[id].reason = OVERDUE.format(seconds=DEADLINE_S)
+
     @rule()
     def take_expired(self) -> None:
         lost = [task for task in self.tasks.values() if task.lease_until is not None and task.lease_until <= self.clock.now]
@@ -244,11 +264,16 @@ class StoreMachine(RuleBasedStateMachine):
             )
             assert (task.finish_time is not None) is task.status.terminal
             assert bool(task.fail_reason) is (task.status is Status.FAILURE)
-            assert (task.fail_reason == CANCELLED) is (expected.reason == CANCELLED), "a cancelled task never ends otherwise"
+            for reason in (CANCELLED, OVERDUE.format(seconds=DEADLINE_S)):
+                assert (task.fail_reason == reason) is (expected.reason == reason), "such a task never ends otherwise"
             assert task.owner == expected.owner
             assert bool(task.result) is (task.status is Status.SUCCESS)
         assert self.run(self.store.count_waiting()) == len(self.waiting())
         assert self.run(self.store.count_unfinished()) == sum(not task.status.terminal for task in found)
+
+    @invariant()
+    def workers_are_told_what_is_still_theirs(self) -> None:
+        assert self.run(self.store.held(self.claimed)) == {task.id for task in self.claimed if self.held(task)}
 
     @invariant()
     def lists_show_owners_their_own(self) -> None:

@@ -31,8 +31,9 @@ def whole_life(connection: Connection) -> None:
             for sort in ("id", "finish_time"):
                 page = query.search(connection, query.Query(status=status, sort=sort), owner)
                 assert page.total == len(page.tasks) == (0 if status else 3)
-    assert query.any_waiting(connection)
+    assert query.any_waiting(connection, 1)
     assert not transitions.any_expired(connection, 1)
+    assert not transitions.any_overdue(connection, 1)
     claims = [transitions.claim(connection, "worker", 1, 5) for _ in ids]
     first, second, third = (task for task in claims if task is not None)
     assert transitions.advance(connection, first, 10, 1)
@@ -42,7 +43,9 @@ def whole_life(connection: Connection) -> None:
     assert transitions.end(connection, second, {"status": Status.SUCCESS}, 2)
     assert transitions.take_expired(connection, 9, 1, "lost", 9) == 0
     assert query.count_waiting(connection) == query.count_unfinished(connection) == 1
-    assert transitions.cancel(connection, third.id, "key", "cancelled", 9)[1]
+    assert query.held(connection, [first, second, third]) == set()
+    assert transitions.fail_overdue(connection, 9, "too late", 10**6) == [third.id]
+    assert not transitions.cancel(connection, third.id, "key", "cancelled", 9)[1]
     for verdict in (Verdict.RETURNED, Verdict.FAILED, Verdict.DELIVERED):
         due = [Due(*row) for row in connection.execute(outbox._DUE, {"now": 9, "most": 9})]
         assert due
@@ -61,8 +64,8 @@ def test_every_statement_of_a_tasks_life_goes_by_an_index() -> None:
     @event.listens_for(engine, "before_cursor_execute")
     def explain(_connection: Any, cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
         if statement.startswith(("SELECT", "UPDATE", "DELETE")):
-            assert not many
-            rows = cursor.connection.execute("EXPLAIN QUERY PLAN " + statement, parameters).fetchall()
+            one = parameters[0] if many else parameters
+            rows = cursor.connection.execute("EXPLAIN QUERY PLAN " + statement, one).fetchall()
             plans[statement] = [row[3] for row in rows]
 
     with engine.connect() as connection:

@@ -12,7 +12,7 @@ from sqlalchemy import Column, text
 from serve_app.tasks.words import Words
 
 revision = "0004"
-down_revision = "0002"
+down_revision = "0003"
 
 DEAD = text("due IS NULL")
 
