@@ -62,11 +62,11 @@ class IngressSettings(Group):
     recovery_period_s: float = Field(5.0, gt=0, description="how often waiting rows and expired leases are looked for (+-20 %)")
     sweep_period_s: float = Field(60.0, gt=0, description="how often pictures are deleted that a dead process left behind (+-20 %)")
     callbacks_in_flight: int = Field(
-        1024,
+        2048,
         ge=1,
         le=10_000,
-        description="callbacks being sent at a time per Ingress replica, not counting those that have had no answer for a second: as many "
-        "again may be of that kind",
+        description="callbacks being sent at a time per Ingress replica, not counting those that have had no answer for half a second: "
+        "as many again may be of that kind",
     )
 
 

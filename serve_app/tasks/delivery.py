@@ -90,19 +90,23 @@ class Courier:
             _log.warning("callbacks not noted at the stop, they will be made again: %s", type(error).__name__)
 
     async def _run(self) -> None:
-        failing, more = False, False
+        failing = False
         while not self._stopping:
             self._woken.clear()
             try:
-                more = await self._turn()
+                pause_s = await self._turn()
                 failing = False
             except Exception:
                 if not failing:
                     _log.exception("callbacks are not delivered for now")
                 failing = True
-            await self._rest(_SLOW_S if failing else _SHORT_S if more else self._pause)
+                pause_s = _SLOW_S
+            await self._rest(pause_s)
 
     async def _rest(self, pause_s: float) -> None:
+        if not pause_s:
+            await asyncio.sleep(0)
+            return
         try:
             async with asyncio.timeout(pause_s):
                 await self._woken.wait()
@@ -111,14 +115,14 @@ class Courier:
         except TimeoutError:
             self._pause = min(self._pause * 1.1, _SLOW_S)
 
-    async def _turn(self) -> bool:
-        """Note what ended and begin what is due, in one commit, or none where there is nothing of either. Is there more than that?"""
+    async def _turn(self) -> float:
+        """Note what ended and begin what is due, in one commit, or none where there is nothing of either. Seconds to wait for the next."""
         plan = Plan([], [], [], more=False)
         if not self._lanes.full:
             due = await self._outbox.due(_LOOK)
             plan = self._lanes.plan(due, self._clock(), most=_BATCH, all_seen=len(due) < _LOOK)
         if plan.empty and not self._settled:
-            return plan.more
+            return _SHORT_S if plan.more else self._pause
         settled, self._settled = self._settled, []
         try:
             taken = await self._outbox.commit(
@@ -133,9 +137,9 @@ class Courier:
             attempt = asyncio.create_task(self._try(callback, self._lanes.begin((callback.task.owner, callback.host))))
             self._tries.add(attempt)
             attempt.add_done_callback(self._ended)
-        if len(taken) == _BATCH or plan.put_off:
-            self.wake()  # there may be more behind them
-        return plan.more
+        if plan.more and (taken or plan.put_off):
+            return 0.0  # others were behind them
+        return _SHORT_S if plan.more else self._pause
 
     def _ended(self, attempt: asyncio.Task[None]) -> None:
         self._tries.discard(attempt)

@@ -19,25 +19,25 @@ Lane: TypeAlias = tuple[str, str]  # id of the key, host and port
 
 DAY_MS = 24 * 3600 * 1000
 LONGEST_WAIT_MS = 3600 * 1000
-_QUICK_S = 1.0
+_QUICK_S = 0.5
 _TROUBLED = 3  # failures in a row; one is enough for a lane that never answered
 _PROBE_MS, _LONGEST_PROBE_MS = 500, 30_000
 _LONGEST_ASKED_MS = 60_000  # one answer may ask so long for the whole lane
 _PROBES_A_SECOND, _PROBES_AT_ONCE = 10.0, 20.0
 _SHARE = 4  # of the free places: one owner alone may have four fifths, each of two four ninths
-_KEPT_A_LANE, _KEPT_AN_OWNER = 8, 64
+_KEPT_A_LANE, _KEPT = 8, 64
 _KNOWN = 20_000
 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """How many tries there may be at a time. quick: that are younger than a second, so that those that hang are not in the way.
+    """How many tries there may be at a time. quick: that are younger than half a second, so that those that hang are not in the way.
 
     total: of any age. lane, host: of any age, of one lane and of one host.
     """
 
-    quick: int = 1024
-    total: int = 2048
+    quick: int = 2048
+    total: int = 4096
     lane: int = 8
     host: int = 32
 
@@ -224,14 +224,13 @@ def _leave(plan: Plan, row: Due, health: _Health, now: int) -> None:
 
 
 def _make_way(crowded: Sequence[Due], now: int) -> list[PutOff]:
-    """What has no place for its own lane's or owner's sake, but for the first, so that others are seen behind it."""
+    """What has no place for its own lane's, host's or owner's sake, but for the first, so that others are seen behind it."""
     kept: Counter[object] = Counter()
     found = []
     for row in crowded:
-        lane = row.owner, row.host
-        if kept[lane] < _KEPT_A_LANE and kept[row.owner] < _KEPT_AN_OWNER:
-            kept[lane] += 1
-            kept[row.owner] += 1
+        of = {("lane", row.owner, row.host): _KEPT_A_LANE, ("owner", row.owner): _KEPT, ("host", row.host): _KEPT}
+        if all(kept[name] < most for name, most in of.items()):
+            kept.update(of.keys())
         else:
             found.append(PutOff(row, now + _pause(row, now)))
     return found
