@@ -23,8 +23,9 @@ from serve_app.egress.client import Egress
 from serve_app.engines.runtimes import versions
 from serve_app.settings import Secrets, Settings, database_of
 from serve_app.tasks.blobs import BlobStore
-from serve_app.tasks.database import open_database
+from serve_app.tasks.database import now_ms, open_database
 from serve_app.tasks.delivery import Courier
+from serve_app.tasks.hooks import Hooks
 from serve_app.tasks.keys import KeyRing
 from serve_app.tasks.lanes import affordable
 from serve_app.tasks.outbox import Outbox
@@ -51,7 +52,7 @@ class Ingress:
         database = open_database(database_of(settings, self._secrets))
         self._blobs = BlobStore(settings.blobs)
         self._store = TaskStore(database, self._blobs, max_attempts=settings.pipeline.max_attempts)
-        self._keys = KeyRing(database)
+        self._keys, self._owed = KeyRing(database), Hooks(database)
         # Two, so that hooks whose names nobody resolves are never in the way of pictures.
         policy = AddressPolicy(settings.egress.allow_private)
         places = affordable(settings.ingress.callbacks_in_flight)
@@ -69,6 +70,7 @@ class Ingress:
             pipeline.run_next.remote, limit=settings.ingress.max_dispatched, finished=self._courier.wake, lost=self._lost
         )
         self._engines: dict[str, dict[str, str]] = {}
+        self._hook_counts: dict[str, int | None] = {}
         self._engines_asked = float("-inf")
 
     def __serve_build_asgi_app__(self) -> Starlette:
@@ -86,7 +88,7 @@ class Ingress:
             allow_open=settings.allow_open,
             reply_request_id=False,  # Ray's proxy does
         )
-        service = Service(self._store, self._blobs, self._keys, self._pictures, config, on_accepted=self._accepted, health=self._health)
+        service = Service(self._store, self._blobs, self._keys, self._pictures, config, self._accepted, self._health, self._owed)
         return create_app(service, self._lifespan)
 
     @contextlib.asynccontextmanager
@@ -150,11 +152,23 @@ class Ingress:
             except Exception as error:
                 logger.warning("the models do not answer: %s", type(error).__name__)
                 self._engines = {}
+            self._hook_counts = await self._count_hooks()
         return {
             "status": "ok" if self._engines else "the models do not answer",
             "family": self._settings.family,
             "runtime": {name: engine["runtime"] for name, engine in self._engines.items()},
             "precision": self._settings.precision,
             "engines": self._engines,
+            "hooks": self._hook_counts,
             "versions": versions(),
         }
+
+    async def _count_hooks(self) -> dict[str, int | None]:
+        """Callbacks that are owed, the age of the oldest in seconds, and how many were given up; nothing while the database is away."""
+        try:
+            async with asyncio.timeout(HEALTH_TIMEOUT_S):
+                counts = await self._owed.counts()
+        except Exception as error:
+            logger.warning("callbacks cannot be counted: %s", type(error).__name__)
+            return {}
+        return {"pending": counts.pending, "oldest_s": counts.age_s(now_ms()), "dead": counts.dead}
