@@ -20,7 +20,7 @@ Lane: TypeAlias = tuple[str, str]  # id of the key, host and port
 DAY_MS = 24 * 3600 * 1000
 LONGEST_WAIT_MS = 3600 * 1000
 _QUICK_S = 0.5
-_TROUBLED = 3  # failures in a row; one is enough for a lane that never answered
+_TROUBLED = 5  # failures in a row; one is enough for a lane that never answered
 _PROBE_MS, _LONGEST_PROBE_MS = 500, 30_000
 _LONGEST_ASKED_MS = 60_000  # one answer may ask so long for the whole lane
 _PROBES_A_SECOND, _PROBES_AT_ONCE = 10.0, 20.0
@@ -38,8 +38,8 @@ class Places:
 
     quick: int = 2048
     total: int = 4096
-    lane: int = 8
-    host: int = 32
+    lane: int = 16
+    host: int = 64
 
 
 def affordable(quick: int) -> Places:

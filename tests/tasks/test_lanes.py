@@ -105,7 +105,7 @@ def test_a_lane_in_trouble_is_probed_by_one_try_after_a_pause_and_the_rest_is_pu
 def test_a_lane_that_answers_now_and_then_is_not_in_trouble(ticks: Ticks) -> None:
     lanes = Lanes(ticks=ticks)
     lanes.answered(lanes.begin(("", "moody")))
-    fail(lanes, "moody", times=2)
+    fail(lanes, "moody", times=4)
     assert len(plan(lanes, [row(n, "moody") for n in range(4)]).take) == 4
     fail(lanes, "moody")
     assert plan(lanes, [row(n, "moody") for n in range(4)]).take == []
