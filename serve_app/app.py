@@ -21,7 +21,8 @@ from serve_app.deployments.ingress import Ingress
 from serve_app.deployments.pipeline import SwapPipeline
 from serve_app.deployments.swapper import FaceSwapper
 from serve_app.families import resolve
-from serve_app.settings import Secrets, Settings, database_of
+from serve_app.settings import Secrets, Settings, blobs_of, database_of
+from serve_app.tasks.blobs import refuse_unfit
 from serve_app.tasks.migrate import migrate
 
 
@@ -29,8 +30,10 @@ def build(settings: Settings) -> Application:
     """The application of config/local.yaml; its `args` are `settings`. Brings the database to this release's tables."""
     settings = resolve(settings.absolute(Path.cwd()))
     settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # other people's pictures
-    database = database_of(settings, Secrets())
-    nodes.refuse_spread(nodes.usable(), database)
+    secrets = Secrets()
+    database, blobs = database_of(settings, secrets), blobs_of(settings, secrets)
+    nodes.refuse_spread(nodes.usable(), database, blobs)
+    refuse_unfit(blobs)
     migrate(database)
     detector = deployment(FaceDetector).bind(settings)
     swapper = deployment(FaceSwapper).bind(settings)

@@ -6,6 +6,7 @@ file comes from the environment: see `Secrets`.
 
 from __future__ import annotations
 
+import re
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,6 +18,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from serve_app.tasks.secret import checked
 
 MOST_BODY_BYTES = 64_000_000  # Ray's proxy turns larger ones down before anybody reads them
+_BUCKET = re.compile(r"s3://[A-Za-z0-9._-]{3,255}(/[^?#@]*)?")
 
 
 class Group(BaseModel):
@@ -31,11 +33,27 @@ class Limits(Group):
     max_pixels: int = Field(40_000_000, ge=1_000, description="width x height of one picture, from its header")
     min_side: int = Field(16, ge=2, description="shortest side of a picture, pixels")
     max_state: int = Field(1024, ge=0, description="characters of `state`")
-    max_waiting: int = Field(1000, ge=1, description="tasks waiting; further submits are refused with code 23")
+    deadline_s: float = Field(280.0, gt=0, description="from a task's submit to its end; what takes longer fails. Clients give up at 300")
+    max_unfinished: int | None = Field(
+        None,
+        ge=1,
+        description="tasks waiting or worked on; further submits are refused with code 23. None: as many as can be finished within "
+        "`deadline_s` at the rate of the last ones",
+    )
+    key_share: float = Field(0.8, gt=0, le=1, description="how much of that one key may have")
     body_timeout_s: float = Field(30.0, gt=0, description="for a whole HTTP body to arrive")
     max_bodies: int = Field(128, ge=1, description="bodies on their way in per Ingress replica; stay below its max_ongoing_requests")
     max_bodies_per_address: int = Field(16, ge=1, description="of them from one client address (IPv6: from one /64)")
     max_bodies_bytes: int = Field(300_000_000, ge=1_000, description="bytes of bodies held at a time per Ingress replica; more is 503")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_another_name(cls, given: object) -> object:
+        if isinstance(given, dict) and "max_waiting" in given:
+            raise ValueError(
+                "max_waiting is max_unfinished now, and counts tasks that are worked on as well; without it, the room is measured"
+            )
+        return given
 
 
 class Rates(Group):
@@ -70,6 +88,13 @@ class IngressSettings(Group):
     )
 
 
+class Retention(Group):
+    """How long what has ended is kept; null: for ever. `DELETE /mj/task/ID` removes a task and its picture at once."""
+
+    results_days: float | None = Field(30, gt=0, description="result pictures, from the end of their task; then they are answered with 410")
+    tasks_days: float | None = Field(365, gt=0, description="tasks, from their end")
+
+
 class EgressSettings(Group):
     """What the service fetches and calls because a request says so: pictures by URL, and hooks."""
 
@@ -86,6 +111,9 @@ class PipelineSettings(Group):
     """Decoding, pasting, encoding: the CPU work around the models."""
 
     in_flight: int = Field(4, ge=1, description="tasks worked on at a time per replica; the rest waits in the table")
+    max_megapixels: int = Field(
+        160, ge=1, description="million pixels, sources and targets together, worked on at a time per replica; a larger task goes alone"
+    )
     threads: int = Field(2, ge=1, description="threads for decode, paste and encode per replica")
     quality: int = Field(95, ge=50, le=100, description="JPEG and WebP quality of results")
     lease_s: float = Field(30.0, gt=0, description="a claimed task is taken up again when its lease ran out")
@@ -158,6 +186,7 @@ class Settings(Group):
     limits: Limits = Limits()
     rates: Rates = Rates()
     ingress: IngressSettings = IngressSettings()
+    retention: Retention = Retention()
     egress: EgressSettings = EgressSettings()
     pipeline: PipelineSettings = PipelineSettings()
     detector: DetectorSettings = DetectorSettings()
@@ -171,6 +200,7 @@ class Settings(Group):
 
     @property
     def blobs(self) -> Path:
+        """The folder of pictures, for a service without FACESWAP_BLOBS_URL: see `blobs_of`."""
         return self.data_dir / "blobs"
 
     def absolute(self, base: Path) -> Settings:
@@ -188,6 +218,12 @@ class Secrets(BaseSettings):
         None,
         description="PostgreSQL 15 or later for tasks and keys, as `postgresql://user:password@host:5432/database`; needed where Ray has "
         "more than one node. Unset: the SQLite file tasks.db in data_dir",
+    )
+    blobs_url: str | None = Field(
+        None,
+        repr=False,
+        description="S3 bucket for pictures, as `s3://bucket/prefix`; needed where Ray has more than one node. Server and credentials come "
+        "from AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION. Unset: the folder blobs in data_dir",
     )
     notify_hook: str | None = Field(None, repr=False, description="told of every change when a request names no notifyHook")
     hook_secret: SecretStr | None = Field(
@@ -216,6 +252,13 @@ class Secrets(BaseSettings):
             raise ValueError("must begin with postgresql://")
         return url
 
+    @field_validator("blobs_url")
+    @classmethod
+    def _is_bucket(cls, url: str | None) -> str | None:
+        if url is not None and not _BUCKET.fullmatch(url):
+            raise ValueError("must be s3://bucket/prefix; server and credentials go into AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and so on")
+        return url
+
     @field_validator("notify_hook", "public_url")
     @classmethod
     def _is_http(cls, url: str | None) -> str | None:
@@ -227,6 +270,11 @@ class Secrets(BaseSettings):
 def database_of(settings: Settings, secrets: Secrets) -> str | Path:
     """Where tasks and keys are: a URL with its password, or the path of a SQLite file."""
     return settings.database if secrets.database_url is None else secrets.database_url.get_secret_value()
+
+
+def blobs_of(settings: Settings, secrets: Secrets) -> str | Path:
+    """Where pictures are: s3://bucket/prefix, or a folder."""
+    return settings.blobs if secrets.blobs_url is None else secrets.blobs_url
 
 
 def settings_page() -> str:

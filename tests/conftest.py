@@ -10,6 +10,7 @@ import pytest
 from serve_app.deployments import environment
 from serve_app.engines import weights
 from tests.postgres import Postgres
+from tests.s3 import S3
 
 environment.prepare()  # before any test module imports Ray
 
@@ -17,6 +18,7 @@ environment.prepare()  # before any test module imports Ray
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--tasks", type=int, default=300, help="tasks of the test with many writing processes")
     parser.addoption("--fuzz", type=int, default=300, help="made-up swap bodies; other made-up requests in proportion")
+    parser.addoption("--fault-seconds", type=float, default=60.0, help="how long the service is broken on purpose")
 
 
 @pytest.fixture(scope="session")
@@ -31,6 +33,17 @@ def builtin_weights() -> Path:
 def postgres() -> Iterator[Postgres]:
     """A PostgreSQL server for all tests. Who stops it starts a server of their own."""
     server = Postgres()
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    """An S3 server for all tests. Who stops it starts one of their own."""
+    server = S3()
     try:
         server.start()
         yield server

@@ -18,6 +18,11 @@ def test_an_unknown_setting_is_refused_by_its_name() -> None:
         Settings.model_validate({"detector": {"treads": 2}})
 
 
+def test_a_setting_that_was_renamed_says_what_it_is_called_now() -> None:
+    with pytest.raises(ValidationError, match="max_unfinished"):
+        Settings.model_validate({"limits": {"max_waiting": 5}})
+
+
 def test_the_settings_page_is_what_the_code_says() -> None:
     assert (ROOT / "docs" / "settings.md").read_text() == settings_page()
 

@@ -70,7 +70,7 @@ class ApiConfig:
     notify_hook: told when a request names no hook.
 
     public_url: how clients reach the service, the start of imageUrl; None: as each request came in.
-    max_waiting: a submit is refused (code 23) while this many tasks wait. trusted_proxies: see TrustedProxies.
+    trusted_proxies: see TrustedProxies.
     instances: the ids that accountFilter.instanceId may name; none: it may name anything. picture_timeout_s: for a picture by URL.
     allow_open: whether a service without any key answers others than its own machine.
     reply_request_id: whether answers get an x-request-id; not behind Ray Serve's proxy, which adds it.
@@ -80,7 +80,6 @@ class ApiConfig:
     notify_hook: str | None = field(default=None, repr=False)
     public_url: str | None = None
     limits: Limits = DefaultLimits()
-    max_waiting: int = 1000
     rates: RateConfig = DefaultRates()
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = ()
     instances: tuple[str, ...] = ()

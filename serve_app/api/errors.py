@@ -57,6 +57,7 @@ class Answer(Enum):
     SEED_UNKNOWN = (404, 3, "关联任务不存在或已失效", "The task does not exist or has expired")
     IMAGE_UNKNOWN = (404, 3, "图片不存在", "No such picture")
     ROUTE_UNKNOWN = (404, 3, "接口不存在", "No such route")
+    IMAGE_GONE = (410, 3, "图片已过期", "The picture has expired")
     METHOD_WRONG = (405, 4, "请求方法不支持", "Wrong method")
     BODY_TOO_LARGE = (413, 4, "请求体过大", "The body is too large")
     RATE_LIMITED = (429, 23, "请求过于频繁，请稍后尝试", "Too many requests, please try again later")

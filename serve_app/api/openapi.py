@@ -95,7 +95,7 @@ OPERATIONS = (
         models.Envelope,
         answers=(Answer.SEED_NONE, Answer.SEED_UNKNOWN, *_STORED),
     ),
-    Operation("GET", "/mj/image/{name}", "A result. Needs no key.", _PICTURES, answers=(Answer.IMAGE_UNKNOWN, *_STORED)),
+    Operation("GET", "/mj/image/{name}", "A result. Needs no key.", _PICTURES, answers=(Answer.IMAGE_UNKNOWN, Answer.IMAGE_GONE, *_STORED)),
     Operation(
         "POST",
         "/mj/task-admin/query",

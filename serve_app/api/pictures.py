@@ -26,11 +26,13 @@ class Pictures:
             task = await self._store.get(name.partition("-")[0])
             if task is None or not _is_result(task, name):
                 raise ApiError(Answer.IMAGE_UNKNOWN)
+            if task.result is None:
+                raise ApiError(Answer.IMAGE_GONE, reason="Results are kept for a time only. Submit the pictures again.")
             headers = _headers(name)
             if _has_it(request, headers["ETag"]):
                 return Response(status_code=304, headers=headers)
             try:
-                data = await self._blobs.get(task.result or "")
+                data = await self._blobs.get(task.result)
             except BlobMissing:
                 raise ApiError(Answer.IMAGE_UNKNOWN) from None
         headers["Content-Length"] = str(len(data))
@@ -54,4 +56,5 @@ def _has_it(request: Request, etag: str) -> bool:
 
 
 def _is_result(task: Task, name: str) -> bool:
-    return task.status is Status.SUCCESS and bool(task.result) and hmac.compare_digest((task.result_name or "").encode(), name.encode())
+    """Also of a result that is not kept any more."""
+    return task.status is Status.SUCCESS and hmac.compare_digest((task.result_name or "").encode(), name.encode())

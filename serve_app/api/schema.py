@@ -145,7 +145,7 @@ def task_json(task: Task, public_url: str | None) -> dict[str, object]:
     otherwise. Times are integers or null, and a finished task has a startTime. There is no imageUrls or videoUrls: clients take
     even an empty list for pictures. The hook is not repeated: it may be the operator's own; why it was given up is.
     """
-    image_url = f"{(public_url or task.base_url).rstrip('/')}/mj/image/{task.result_name}" if _done(task) else None
+    image_url = f"{(public_url or task.base_url).rstrip('/')}/mj/image/{task.result_name}" if _done(task) and task.result else None
     reason = (task.fail_reason or _UNKNOWN_FAILURE) if task.status is Status.FAILURE else None
     start = task.submit_time if task.start_time is None and task.finish_time is not None else task.start_time
     instance = task.instance_id or ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -9,11 +10,13 @@ from dataclasses import dataclass
 from serve_app.api.config import ApiConfig
 from serve_app.api.errors import Answer, ApiError, log_failure
 from serve_app.egress.client import Egress
-from serve_app.tasks.blobs import BlobStore
+from serve_app.tasks.blobs import BlobStore, BlobsUnavailable
 from serve_app.tasks.hooks import Hooks
 from serve_app.tasks.keys import KeyRing
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Task
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,5 +41,8 @@ async def store_errors(answer: Answer = Answer.STORE_DOWN, but: tuple[type[Excep
     except Exception as error:
         if isinstance(error, (ApiError, *but)):
             raise
-        log_failure("the task store", error)
+        if isinstance(error, BlobsUnavailable):
+            logger.error("the picture store failed: %s", error)
+        else:
+            log_failure("the task store", error)
         raise ApiError(answer, reason="The server cannot reach its storage. Try again later.", retry_after=5) from None

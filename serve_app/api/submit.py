@@ -14,6 +14,7 @@ from typing import cast
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serve_app.api.again import sending_key, sent_before
 from serve_app.api.body import read_body, release_body
 from serve_app.api.caller import Caller
 from serve_app.api.errors import Answer, ApiError, envelope, log_failure
@@ -25,10 +26,12 @@ from serve_app.api.submission import Draft, Pair, complete, fetched, parse_submi
 from serve_app.api.watch import Watch, wanted_wait_s
 from serve_app.tasks.quota import QuotaExceeded
 from serve_app.tasks.repeats import IdempotencyMismatch
+from serve_app.tasks.room import QueueFull
 from serve_app.tasks.task import NewTask, Task
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _FETCHES_PER_KEY = 16
+_AGAIN_S = 5.0  # after it, there may be room
 
 
 class Submit:
@@ -41,35 +44,33 @@ class Submit:
     async def swap(self, request: Request) -> Response:
         caller, limits = Caller.of(request), self._service.config.limits
         await self._rates.submit(caller.key, client_address(request.scope))
-        key, waiting = _idempotency_key(request), await self._waiting()
-        if key is None:
-            self._check_room(waiting)  # before a byte of the body is read
+        key = _idempotency_key(request)
+        repeats = key is not None or sent_before(request)
+        waiting = await self._waiting(None if repeats else caller)  # before a byte of the body is read
         body = await read_body(request, limits.max_body_bytes)
         # Parsing and base64 in one thread call, both headers in another; the loop stays free for others.
         draft = await asyncio.to_thread(parse_submission, body, self._service.config)
         del body
         new = self._new(request, caller, draft, key, await asyncio.to_thread(_fingerprint, draft) if key else None)
         wait_s = wanted_wait_s(request, draft.wait_s)
-        task = await self._earlier(new) if key else None
+        task = await self._earlier(new) if repeats else None
         if task is None:
-            self._check_room(waiting)
+            if repeats:
+                await self._waiting(caller)
             if draft.to_fetch:
                 release_body(request)  # what waits for somebody's server is bounded by key, not by the room for bodies
             pair = await self._pictures(draft, caller)
-            self._check_room(await self._waiting())  # the body and the pictures took their time
             task = await self._accept(new, pair, caller)
             del pair
         del draft
         release_body(request)  # what waits now holds no bytes
         return await self._answer(task, caller, waiting, wait_s)
 
-    async def _waiting(self) -> int:
-        async with store_errors(Answer.SUBMIT_FAILED):
-            return await self._service.store.count_waiting()
-
-    def _check_room(self, waiting: int) -> None:
-        if waiting >= self._service.config.max_waiting:
-            raise ApiError(Answer.QUEUE_FULL, reason="Too many tasks are waiting. Send this one again later.")
+    async def _waiting(self, caller: Caller | None) -> int:
+        """How many tasks wait. With a caller: refused where there is no room for another task of it."""
+        store = self._service.store
+        async with _store_refusals():
+            return await (store.count_waiting() if caller is None else store.admit(caller.key, caller.quota))
 
     async def _pictures(self, draft: Draft, caller: Caller) -> Pair:
         """The pictures that came only as URLs are fetched before anything is accepted."""
@@ -98,8 +99,9 @@ class Submit:
             instance_id=draft.body.instance_id,
             base_url=base_url(request),
             owner=caller.key,
-            idempotency_key=key,
+            idempotency_key=key or sending_key(request),
             fingerprint=fingerprint,
+            fresh=key is None and not sent_before(request),
         )
 
     async def _earlier(self, new: NewTask) -> Task | None:
@@ -133,11 +135,16 @@ class Submit:
 async def _store_refusals() -> AsyncIterator[None]:
     """What the store refuses, and that it fails, as answers."""
     try:
-        async with store_errors(Answer.SUBMIT_FAILED, (QuotaExceeded, IdempotencyMismatch)):
+        async with store_errors(Answer.SUBMIT_FAILED, (QueueFull, QuotaExceeded, IdempotencyMismatch)):
             yield
+    except QueueFull:
+        raise ApiError(
+            Answer.QUEUE_FULL, reason="Too many tasks are unfinished. Send this one again later.", retry_after=_AGAIN_S
+        ) from None
     except QuotaExceeded as error:
         answer = Answer.DAILY_LIMIT if error.kind == "daily" else Answer.CONCURRENT_LIMIT
-        raise ApiError(answer, reason=f"The {error.kind} limit of your key is reached.") from None
+        again_s = None if error.kind == "daily" else _AGAIN_S
+        raise ApiError(answer, reason=f"The {error.kind} limit of your key is reached.", retry_after=again_s) from None
     except IdempotencyMismatch:
         reason = "Another request was sent with this Idempotency-Key. Send each request with a key of its own."
         raise ApiError(Answer.IDEMPOTENCY_MISMATCH, field="Idempotency-Key", reason=reason) from None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serve_app.api.again import sent_before
 from serve_app.api.body import read_body
 from serve_app.api.caller import Caller, require_admin
 from serve_app.api.errors import Answer, ApiError, JsonResponse, envelope
@@ -62,7 +63,8 @@ class Tasks:
             after = await self._store.cancel(id, owner) if before and not before.status.terminal else before
         if before is None or after is None:
             raise ApiError(Answer.TASK_UNKNOWN)
-        if before.status.terminal or after.fail_reason != CANCELLED:  # its worker may have been faster
+        ours = after.fail_reason == CANCELLED and (not before.status.terminal or sent_before(request))
+        if not ours:  # its worker may have been faster
             raise ApiError(Answer.TASK_ENDED, reason=f"The task has ended already: {after.status}.")
         return envelope(Answer.CANCELLED, result=id)
 
@@ -71,7 +73,7 @@ class Tasks:
         id = request.path_params["id"]
         async with store_errors():
             deleted = await self._store.delete(id, Caller.of(request).owner)
-        if deleted is None:
+        if deleted is None and not sent_before(request):
             raise ApiError(Answer.TASK_UNKNOWN)
         return envelope(Answer.DELETED, result=id)
 

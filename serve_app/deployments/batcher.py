@@ -39,7 +39,8 @@ class Batcher(Generic[Item, Result]):
 
     Items are taken in turn from the waiting calls, one each, so that a call with many never holds back a call with
     one. An item that the engine refuses is answered with its FaceError. A batch that fails otherwise is halved and
-    tried again until the item at fault stands alone: only its call fails. A cancelled call's waiting items leave.
+    tried again until the item at fault stands alone: only its call fails. A cancelled call's waiting items leave, also those
+    that wait for such another try.
     """
 
     def __init__(self, engine: Engine[Item, Any, Any, Result], *, max_queued: int, threads: int = 2) -> None:
@@ -119,6 +120,9 @@ class Batcher(Generic[Item, Result]):
             self._fill_slots()
 
     async def _run(self, batch: list[Entry]) -> None:
+        batch = [entry for entry in batch if not entry.raw.done()]
+        if not batch:
+            return
         self.batch_sizes.append(len(batch))
         try:
             raws = await asyncio.get_running_loop().run_in_executor(self._device, self.engine.run, [entry.prepared for entry in batch])
@@ -130,7 +134,7 @@ class Batcher(Generic[Item, Result]):
                 middle = len(batch) // 2
                 await self._run(batch[:middle])
                 await self._run(batch[middle:])
-            elif not batch[0].raw.done():
+            elif not batch[0].raw.done():  # its call may have been cancelled meanwhile
                 batch[0].raw.set_exception(error)
             return
         for entry, raw in zip(batch, raws, strict=True):

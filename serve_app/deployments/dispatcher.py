@@ -11,7 +11,11 @@ import logging
 import uuid
 from collections.abc import Awaitable, Callable
 
+from serve_app.deployments.retry import pauses
+
 logger = logging.getLogger(__name__)
+
+FIRST_PAUSE_S, MOST_PAUSE_S = 0.1, 5.0
 
 
 class Dispatcher:
@@ -19,6 +23,9 @@ class Dispatcher:
 
     A ticket names the call, not a task: whatever the call claimed is leased under it. lost(ticket): told when a call
     failed, so that the lease need not be waited for.
+
+    After a call that failed none is made for a while, and longer each time, until one comes back: pipelines that are dead or have no
+    database are not asked in a tight loop. Calls that fail together count once.
     """
 
     def __init__(
@@ -36,6 +43,8 @@ class Dispatcher:
         self._wanted = 0
         self._calls: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
+        self._pauses = pauses(FIRST_PAUSE_S, MOST_PAUSE_S)
+        self._resume_at = float("-inf")
 
     @property
     def pending(self) -> int:
@@ -53,26 +62,44 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Make the calls, until cancelled."""
+        now = asyncio.get_running_loop().time
         while True:
             await self._wake.wait()
             self._wake.clear()
             while self._wanted and len(self._calls) < self._limit:
+                if (pause := self._resume_at - now()) > 0:
+                    await asyncio.sleep(pause)
+                    continue
                 self._wanted -= 1
                 call = asyncio.create_task(self._call())
                 self._calls.add(call)
                 call.add_done_callback(self._ended)
 
     async def _call(self) -> None:
-        ticket = uuid.uuid4().hex
+        ticket, began = uuid.uuid4().hex, asyncio.get_running_loop().time()
         try:
-            if await self._run_next(ticket):
-                self._finished()
+            worked = await self._run_next(ticket)
+        except asyncio.CancelledError:
+            call = asyncio.current_task()
+            if call is None or call.cancelling():
+                raise
+            await self._failed(ticket, began, "cancelled there")
         except Exception as error:
-            logger.warning("a pipeline call failed: %s", type(error).__name__)
-            try:
-                await self._lost(ticket)
-            except Exception as again:  # then the lease runs out by itself
-                logger.warning("its lease could not be ended: %s", type(again).__name__)
+            await self._failed(ticket, began, type(error).__name__)
+        else:
+            self._pauses = pauses(FIRST_PAUSE_S, MOST_PAUSE_S)
+            if worked:
+                self._finished()
+
+    async def _failed(self, ticket: str, began: float, why: str) -> None:
+        if began >= self._resume_at:  # made since the last pause, if there was one: that was not long enough
+            pause = next(self._pauses)
+            self._resume_at = asyncio.get_running_loop().time() + pause
+            logger.warning("a pipeline call failed (%s): no more calls for %.1f s", why, pause)
+        try:
+            await self._lost(ticket)
+        except Exception as error:  # then the lease runs out by itself
+            logger.debug("its lease could not be ended: %s", type(error).__name__)
 
     def _ended(self, call: asyncio.Task[None]) -> None:
         self._calls.discard(call)

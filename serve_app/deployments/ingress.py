@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import random
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -18,20 +17,24 @@ from serve_app.api.app import ApiConfig, Service, create_app
 from serve_app.api.schema import task_json
 from serve_app.deployments import logs
 from serve_app.deployments.dispatcher import Dispatcher
+from serve_app.deployments.recovery import Recovery, every
 from serve_app.egress.address import AddressPolicy
 from serve_app.egress.client import Egress
 from serve_app.engines.runtimes import versions
-from serve_app.settings import Secrets, Settings, database_of
+from serve_app.settings import Secrets, Settings, blobs_of, database_of
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import now_ms, open_database
 from serve_app.tasks.delivery import Courier
 from serve_app.tasks.hooks import Hooks
 from serve_app.tasks.keys import KeyRing
 from serve_app.tasks.lanes import affordable
+from serve_app.tasks.orphans import Orphans
 from serve_app.tasks.outbox import Outbox
+from serve_app.tasks.retention import Retention
+from serve_app.tasks.room import Bounds
 from serve_app.tasks.signing import Signer
 from serve_app.tasks.store import TaskStore
-from serve_app.tasks.sweep import sweep
+from serve_app.tasks.sweep import Sweep
 from serve_app.tasks.task import Task
 
 logger = logging.getLogger(__name__)
@@ -50,8 +53,21 @@ class Ingress:
         self._secrets = Secrets()
         self._detector, self._swapper = detector, swapper
         database = open_database(database_of(settings, self._secrets))
-        self._blobs = BlobStore(settings.blobs)
-        self._store = TaskStore(database, self._blobs, max_attempts=settings.pipeline.max_attempts)
+        self._blobs = BlobStore(blobs_of(settings, self._secrets))
+        self._store = TaskStore(
+            database,
+            self._blobs,
+            max_attempts=settings.pipeline.max_attempts,
+            deadline_s=settings.limits.deadline_s,
+            bounds=Bounds(settings.limits.max_unfinished, settings.limits.key_share),
+        )
+        results_days = settings.retention.results_days
+        self._sweeping = Sweep(
+            self._store,
+            self._blobs,
+            Retention(database, self._blobs, results_days=results_days, tasks_days=settings.retention.tasks_days),
+            Orphans(self._store, self._blobs, results_days=results_days),
+        )
         self._keys, self._owed = KeyRing(database), Hooks(database)
         # Two, so that hooks whose names nobody resolves are never in the way of pictures.
         policy = AddressPolicy(settings.egress.allow_private)
@@ -69,6 +85,14 @@ class Ingress:
         self._dispatcher = Dispatcher(
             pipeline.run_next.remote, limit=settings.ingress.max_dispatched, finished=self._courier.wake, lost=self._lost
         )
+        self._recovery = Recovery(
+            self._store,
+            self._blobs,
+            cover=self._dispatcher.cover,
+            ended=self._courier.wake,
+            limit=settings.ingress.max_dispatched,
+            settle_s=settings.pipeline.renew_s,
+        )
         self._engines: dict[str, dict[str, str]] = {}
         self._hook_counts: dict[str, int | None] = {}
         self._engines_asked = float("-inf")
@@ -80,7 +104,6 @@ class Ingress:
             notify_hook=self._secrets.notify_hook,
             public_url=self._secrets.public_url,
             limits=settings.limits,
-            max_waiting=settings.limits.max_waiting,
             rates=settings.rates,
             trusted_proxies=settings.trusted_proxies,
             instances=settings.instances,
@@ -93,7 +116,13 @@ class Ingress:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        loops = [asyncio.create_task(loop) for loop in (self._dispatcher.run(), self._recover(), self._sweep())]
+        periods = self._settings.ingress
+        works = (
+            self._dispatcher.run(),
+            every(periods.recovery_period_s, "recovery", self._recovery.look),
+            every(periods.sweep_period_s, "the sweep", self._sweep),
+        )
+        loops = [asyncio.create_task(work) for work in works]
         await self._hooks.start()
         await self._pictures.start()
         await self._courier.start()
@@ -107,33 +136,12 @@ class Ingress:
             await self._hooks.close()
             await self._pictures.close()
 
-    async def _recover(self) -> None:
-        """Waiting rows and expired leases are worked on even if the replica that accepted or claimed them is gone."""
-        while True:
-            try:
-                await self._store.take_expired(self._settings.ingress.max_dispatched)
-                self._dispatcher.cover(await self._store.count_waiting())
-            except Exception:
-                logger.exception("recovery failed; trying again")
-            await self._pause(self._settings.ingress.recovery_period_s)
-
     async def _lost(self, ticket: str) -> None:
-        """A call died with its pipeline: what it had claimed waits again at once."""
-        await self._store.expire(ticket)
-        await self._store.take_expired(self._settings.ingress.max_dispatched)
-        self._dispatcher.cover(await self._store.count_waiting())
+        await self._recovery.lost(ticket)
 
     async def _sweep(self) -> None:
-        while True:
-            try:
-                if deleted := await sweep(self._store, self._blobs):
-                    logger.info("deleted the pictures of %d tasks that a dead process had left", deleted)
-            except Exception:
-                logger.exception("the sweep failed; trying again")
-            await self._pause(self._settings.ingress.sweep_period_s)
-
-    async def _pause(self, seconds: float) -> None:
-        await asyncio.sleep(seconds * random.uniform(0.8, 1.2))  # replicas must not all look at once
+        if deleted := await self._sweeping.run():
+            logger.info("deleted: %s", ", ".join(f"{number} {name}" for name, number in deleted.items()))
 
     def _accepted(self, task: Task) -> None:
         self._dispatcher.offer()

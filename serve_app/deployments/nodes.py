@@ -6,12 +6,16 @@ from pathlib import Path
 
 import ray
 
-from serve_app.tasks.database import is_sqlite, shown
+from serve_app.tasks import blobs, database
 
-HOW = (
+DATABASE = (
     "Ray has {nodes} nodes that can run replicas, but tasks are kept in the SQLite file {file}, which is on one of them: replicas on the "
     "others would accept tasks that nobody finds. Set FACESWAP_DATABASE_URL to a PostgreSQL database (faceswap store migrate moves the "
     "tasks there), or use one node"
+)
+PICTURES = (
+    "Ray has {nodes} nodes that can run replicas, but pictures are kept in the folder {folder}, which is on one of them: replicas on the "
+    "others would not find them. Set FACESWAP_BLOBS_URL to s3://bucket/prefix, or use one node"
 )
 
 
@@ -23,7 +27,9 @@ def usable() -> int:
     return sum(node["Alive"] and node["Resources"].get("CPU", 0) > 0 for node in ray.nodes())  # type: ignore[no-untyped-call]
 
 
-def refuse_spread(nodes: int, database: str | Path) -> None:
-    """Raises ValueError for a database that only one of several nodes has."""
-    if nodes > 1 and is_sqlite(database):
-        raise ValueError(HOW.format(nodes=nodes, file=shown(database)))
+def refuse_spread(nodes: int, tasks: str | Path, pictures: str | Path) -> None:
+    """Raises ValueError for a database of tasks, or a place of pictures, that only one of several nodes has."""
+    if nodes > 1 and database.is_sqlite(tasks):
+        raise ValueError(DATABASE.format(nodes=nodes, file=database.shown(tasks)))
+    if nodes > 1 and (folder := blobs.folder_of(pictures)) is not None:
+        raise ValueError(PICTURES.format(nodes=nodes, folder=folder))

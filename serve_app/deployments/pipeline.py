@@ -5,25 +5,27 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ParamSpec, TypeVar
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import cv2
 from ray.serve.handle import DeploymentHandle
 
 from serve_app.deployments import logs
+from serve_app.deployments.admission import Budget, Crew, pixels
+from serve_app.deployments.leases import Lease, Leases, TaskLost
 from serve_app.deployments.remote import ModelsUnavailable, RemoteModels
+from serve_app.deployments.retry import UNAVAILABLE, Patient, to_its_end
 from serve_app.families import framing
-from serve_app.settings import Secrets, Settings, database_of
-from serve_app.swap import Stages, SwapError, Swapped, swap_faces
+from serve_app.settings import Secrets, Settings, blobs_of, database_of
+from serve_app.swap import Stages, SwapError, swap_faces
 from serve_app.tasks.blobs import BlobMissing, BlobStore
-from serve_app.tasks.database import open_database
-from serve_app.tasks.store import TaskStore
+from serve_app.tasks.database import now_ms, open_database
+from serve_app.tasks.store import OVERDUE, TaskStore
 from serve_app.tasks.task import Task, new_result_name
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -31,35 +33,56 @@ INTERNAL = "系统异常 (internal error; the operator finds it in the log under
 INPUT_GONE = "图片已不存在 (the task's pictures are no longer stored; submit them again)"
 
 
-class TaskLost(Exception):
-    """The task was cancelled or deleted, or is somebody else's now: nothing more is done for it here."""
+@dataclass(frozen=True, slots=True)
+class Made:
+    """A picture that is stored under `key`, and what the task's row is to say of it."""
+
+    key: str
+    name: str
+    properties: dict[str, object]
 
 
 class SwapPipeline:
-    """One replica works on `pipeline.in_flight` tasks at a time; calls above that wait here, before their claim."""
+    """One replica works on `pipeline.in_flight` tasks at a time, fewer where their pictures are large (`pipeline.max_megapixels`).
+
+    Calls above that wait here, before their claim. A task that has been claimed waits for the database, the store of the pictures and
+    the models as long as they are down, until its deadline: then it fails here, or by an Ingress where the database is down still.
+    """
 
     def __init__(self, settings: Settings, detector: DeploymentHandle[Any], swapper: DeploymentHandle[Any]) -> None:
         logs.to_serve()
         cv2.setNumThreads(1)  # threads are ours: one picture, one core
-        self._settings = settings.pipeline
+        self._settings, secrets = settings.pipeline, Secrets()
         self._family = settings.family
         self._framing = framing(settings)
-        self._blobs = BlobStore(settings.blobs)
-        self._store = TaskStore(open_database(database_of(settings, Secrets())), self._blobs, max_attempts=settings.pipeline.max_attempts)
+        self._blobs = BlobStore(blobs_of(settings, secrets))
+        self._store = TaskStore(open_database(database_of(settings, secrets)), self._blobs, max_attempts=settings.pipeline.max_attempts)
         self._models = RemoteModels(detector, swapper)
-        self._admission = asyncio.Semaphore(settings.pipeline.in_flight)
+        self._leases = Leases(self._store, lease_s=settings.pipeline.lease_s, renew_s=settings.pipeline.renew_s)
+        self._database, self._pictures = Patient("the database"), Patient("the store of the pictures")
+        self._slots = asyncio.Semaphore(settings.pipeline.in_flight)
+        self._memory = Budget(int(settings.pipeline.max_megapixels * 1e6))
         self._threads = ThreadPoolExecutor(settings.pipeline.threads, thread_name_prefix="picture")
 
     async def run_next(self, ticket: str) -> bool:
         """Work on the best waiting task; false when there is none. Which one is decided at the last moment, in the claim.
 
-        ticket: the caller's name for this call; the task's lease is held under it.
+        ticket: the caller's name for this call; the task's lease is held under it. Raises DatabaseUnavailable where the claim does.
         """
-        async with self._admission:
+        async with self._slots:
             task = await self._claim(ticket)
             if task is None:
                 return False
-            await self._work(task, ticket)
+            try:
+                async with self._leases.kept(task) as lease:
+                    await self._work(lease)
+            except TaskLost:
+                logger.info("task %s was lost: cancelled, failed, or taken up by another", task.id)
+            except ModelsUnavailable as error:
+                # Tried again at once, as often as attempts allow: a picture that kills models must not be tried for ever.
+                logger.warning("task %s has to wait: %s", task.id, error)
+                with contextlib.suppress(*UNAVAILABLE):  # then the lease runs out by itself
+                    await self._database(partial(self._store.expire, ticket), until=_deadline(task))
             return True
 
     async def _claim(self, ticket: str) -> Task | None:
@@ -67,102 +90,101 @@ class SwapPipeline:
         try:
             return await asyncio.shield(claim)
         except asyncio.CancelledError:  # the commit may have happened all the same
-            if task := await claim:
-                await self._store.release(task)
+            with contextlib.suppress(*UNAVAILABLE):
+                if task := await claim:
+                    await self._store.release(task)
             raise
 
-    async def _work(self, task: Task, ticket: str) -> None:
+    async def _work(self, lease: Lease) -> None:
+        """The task to its end, whichever that is. Raises ModelsUnavailable and TaskLost."""
+        task = lease.task
         stages = Stages({"queue": float((task.start_time or task.submit_time) - task.submit_time)})
+        end: Callable[[], Awaitable[bool]]
         try:
-            async with self._lease(task):
-                ended = await self._make(task, stages)
-        except TaskLost:
-            logger.info("task %s was lost: cancelled, or taken up by another", task.id)
-            return
-        except ModelsUnavailable as error:
-            # Tried again at once, as often as attempts allow: a picture that kills models must not be tried for ever.
-            logger.warning("task %s has to wait: %s", task.id, error)
-            await self._store.expire(ticket)
-            return
-        except SwapError as error:
-            ended = await self._store.fail(task, str(error), {"stages": stages.ms})
-        except BlobMissing:
-            ended = await self._store.fail(task, INPUT_GONE, {"stages": stages.ms})
-        except Exception:
-            logger.exception("task %s failed", task.id)
-            ended = await self._store.fail(task, INTERNAL, {"stages": stages.ms})
-        if ended:  # otherwise somebody else has the task and needs its pictures
-            await self._blobs.delete_inputs(task.id)
-
-    async def _make(self, task: Task, stages: Stages) -> bool:
-        """True when the result was committed, false when the task was lost to somebody else."""
-        with stages.measure("read"):
-            source, target = await self._blobs.get_inputs(task.id)
-
-        async def found() -> None:
-            if not await self._store.advance(task, 50):
-                raise TaskLost
-
-        swapped = await swap_faces(
-            source,
-            target,
-            self._models,
-            self._framing,
-            quality=self._settings.quality,
-            found=found,
-            in_thread=self._in_thread,
-            stages=stages,
-        )
-        commit = asyncio.ensure_future(self._commit(task, swapped, stages))
-        try:
-            return await asyncio.shield(commit)
-        except asyncio.CancelledError:  # half a commit would leave a picture that no task has
-            await commit
+            async with asyncio.timeout_at(_deadline(task)) as time:
+                made = await self._make(task, stages)
+        except (ModelsUnavailable, TaskLost):
             raise
+        except SwapError as error:
+            end = partial(self._fail, task, str(error), stages)
+        except BlobMissing:
+            end = partial(self._fail, task, INPUT_GONE, stages)
+        except Exception:
+            reason = INTERNAL
+            if time.expired():
+                reason = OVERDUE.format(seconds=(task.deadline - task.submit_time) / 1000)
+            else:
+                logger.exception("task %s failed", task.id)
+            end = partial(self._fail, task, reason, stages)
+        else:
+            end = partial(self._succeed, task, made)
+        lease.settling = True
+        await to_its_end(self._end(task, end))
 
-    async def _commit(self, task: Task, swapped: Swapped, stages: Stages) -> bool:
+    async def _end(self, task: Task, end: Callable[[], Awaitable[bool]]) -> None:
+        try:
+            ended = await end()
+        except UNAVAILABLE as error:  # nothing is deleted: its end may have been written
+            logger.warning("task %s: its end could not be written in time (%s)", task.id, error)
+            return
+        if ended:  # otherwise somebody else has the task and needs its pictures
+            await self._delete(task, self._blobs.delete_inputs(task.id))
+
+    async def _make(self, task: Task, stages: Stages) -> Made:
+        """The picture, stored. Cancelled, it leaves nothing behind."""
+        with stages.measure("read"):
+            source, target = await self._pictures(partial(self._blobs.get_inputs, task.id))
+            amount = await asyncio.get_running_loop().run_in_executor(self._threads, pixels, source, target)
+        attempt = self._models.attempt()
+        async with contextlib.AsyncExitStack() as memory:
+            with stages.measure("admission"):
+                await memory.enter_async_context(self._memory.lend(amount))
+            swapped = await swap_faces(
+                source,
+                target,
+                attempt,
+                self._framing,
+                quality=self._settings.quality,
+                found=partial(self._found, task),
+                in_thread=await memory.enter_async_context(Crew(self._threads)),
+                stages=stages,
+            )
+        del source, target
+        models = await self._models.description(self._family, attempt)
         name = new_result_name(task.id, swapped.format.lower())
         key = f"results/{name}"
-        with stages.measure("write"):
-            await self._blobs.put(key, swapped.data)
-        properties = {"faces": swapped.faces, "stages": stages.ms, "models": await self._models.description(self._family)}
-        committed = await self._store.succeed(task, key, name, properties)
-        if not committed:
-            await self._blobs.delete(key)  # a late result is nobody's
-        return committed
-
-    @contextlib.asynccontextmanager
-    async def _lease(self, task: Task) -> AsyncIterator[None]:
-        """Keeps the claim while the body runs; stops the body and raises TaskLost when the claim was lost."""
-        body = asyncio.current_task()
-        assert body is not None
-        lost = False
-
-        async def renew() -> None:
-            nonlocal lost
-            while True:
-                await asyncio.sleep(self._settings.renew_s)
-                try:
-                    kept = await self._store.renew(task, self._settings.lease_s)
-                except Exception as error:  # the database may be back before the lease runs out
-                    logger.warning("task %s: the lease could not be renewed (%s); trying again", task.id, type(error).__name__)
-                    continue
-                if not kept:
-                    lost = True
-                    body.cancel()
-                    return
-
-        renewal = asyncio.create_task(renew())
         try:
-            yield
-        except asyncio.CancelledError:
-            if lost and not body.uncancel():  # otherwise somebody cancels this call as well
-                raise TaskLost from None
-            # A drained replica, or an Ingress that died: give the task back at once instead of letting the lease run out.
-            await asyncio.shield(self._store.release(task))
+            with stages.measure("write"):
+                await self._pictures(lambda: to_its_end(self._blobs.put(key, swapped.data)))
+        except BaseException:  # cancelled: no commit was tried, so no task has it
+            await self._delete(task, self._blobs.delete(key))
             raise
-        finally:
-            renewal.cancel()
+        return Made(key, name, {"faces": swapped.faces, "stages": stages.ms, "models": models})
 
-    def _in_thread(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
-        return asyncio.get_running_loop().run_in_executor(self._threads, lambda: work(*args, **kwargs))
+    async def _found(self, task: Task) -> None:
+        if not await self._database(partial(self._store.advance, task, 50)):
+            raise TaskLost
+
+    async def _succeed(self, task: Task, made: Made) -> bool:
+        """False when the task was lost to somebody else. Raises DatabaseUnavailable at the deadline; then nobody knows."""
+        write = partial(self._store.succeed, task, made.key, made.name, made.properties)
+        if await self._database(write, until=_deadline(task)):
+            return True
+        logger.warning("task %s: its result was refused, for it is not ours any more; deleting it", task.id)
+        await self._delete(task, self._blobs.delete(made.key))
+        return False
+
+    async def _fail(self, task: Task, reason: str, stages: Stages) -> bool:
+        """As `_succeed`."""
+        return await self._database(partial(self._store.fail, task, reason, {"stages": stages.ms}), until=_deadline(task))
+
+    async def _delete(self, task: Task, delete: Coroutine[Any, Any, None]) -> None:
+        try:
+            await to_its_end(delete)
+        except Exception as error:
+            logger.warning("task %s: pictures are left to the sweep: %s", task.id, error or type(error).__name__)
+
+
+def _deadline(task: Task) -> float:
+    """By the clock of the running loop."""
+    return asyncio.get_running_loop().time() + (task.deadline - now_ms()) / 1000

@@ -1,4 +1,5 @@
-"""What stands inside Ray's proxy, before its own code: headers that would steer it are taken away, huge bodies turned down.
+"""What stands inside Ray's proxy, before its own code: headers that would steer it are taken away, huge bodies turned down, and what a
+dead replica did not answer is sent to another one (repeats.py).
 
 A body that Ray's proxy has begun to read goes to a replica piece by piece, wanted or not, and each piece costs a call between the two.
 One that says it is larger than any limit that can be set is answered here, and what comes byte by byte is gathered here.
@@ -11,25 +12,29 @@ import asyncio
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve_app.api.again import HEADER
 from serve_app.api.body import PROGRESS_BYTES, stated_length
 from serve_app.api.errors import Answer, envelope
 from serve_app.api.request_id import GOOD_ID
+from serve_app.deployments.repeats import Repeats
 from serve_app.settings import MOST_BODY_BYTES
 
 # Timeouts, disconnects and the choice of a replica are not for strangers to set.
-_STEERING = frozenset({b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"serve-multiplexed-model-id", b"x-session-id"})
+_STEERING = frozenset(
+    {b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"serve-multiplexed-model-id", b"x-session-id", HEADER}
+)
 _REQUEST_ID = b"x-request-id"
 _LINGER_S = 2.0
 _SIP_S = 0.02  # the server reads 64 KB ahead, so this is some 3 MB/s
 
 
 def middlewares() -> list[Middleware]:
-    """Ray calls this in each proxy that it starts (RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH)."""
-    return [Middleware(OwnHeaders), Middleware(HugeBodies), Middleware(WholePieces)]
+    """Ray calls this in each proxy that it starts (RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH). Innermost first."""
+    return [Middleware(Repeats), Middleware(OwnHeaders), Middleware(HugeBodies), Middleware(WholePieces)]
 
 
 class OwnHeaders:
-    """ASGI middleware: no header of Ray Serve's own comes from outside, and x-request-id only where it is short and printable."""
+    """ASGI middleware: headers of Ray Serve's own and of ours come from nobody, and x-request-id only where it is short and printable."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

@@ -1,25 +1,50 @@
-"""The bytes of a task: its two pictures in, its picture out, in a folder or any object store that obstore knows."""
+"""The bytes of a task: its two pictures in, its picture out, in a folder or in an S3 bucket."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import re
 import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import obstore
-from obstore.exceptions import AlreadyExistsError, NotFoundError
+from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 
+from serve_app.tasks.blob_errors import BlobExists as BlobExists
+from serve_app.tasks.blob_errors import BlobMissing as BlobMissing
+from serve_app.tasks.blob_errors import BlobsRefused as BlobsRefused
+from serve_app.tasks.blob_errors import BlobsUnavailable as BlobsUnavailable
+from serve_app.tasks.blob_errors import translated
+
+if TYPE_CHECKING:
+    from obstore import ObjectMeta  # there are no such things at run time
+    from obstore.store import ClientConfig, RetryConfig
+
+ANSWER_S = 10.0
+_BYTES_A_S = 2_000_000
+_LONGEST_S = 300.0
+_PORTION = 1000  # keys; a page of S3
 _KEY = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+(\.[A-Za-z0-9]+)?)+")
+# What fails at once is tried again at once. What gives no answer is not: `_within` ends the call.
+_RETRY: RetryConfig = {
+    "max_retries": 2,
+    "retry_timeout": timedelta(seconds=5),
+    "backoff": {"init_backoff": timedelta(milliseconds=100), "max_backoff": timedelta(seconds=1), "base": 2},
+}
+_OVERWRITES = (
+    "the server overwrites what it is told not to (it does not know If-None-Match), so that two tasks could mix their pictures: "
+    "use one that knows conditional writes"
+)
 
-
-class BlobMissing(LookupError):
-    """There is nothing under this key."""
-
-
-class BlobExists(Exception):
-    """Somebody else wrote under this key first."""
+_log = logging.getLogger(__name__)
 
 
 class BlobStore:
@@ -27,51 +52,66 @@ class BlobStore:
 
     A blob that was put outlives the death of this process, whole or not at all. A folder does not sync its files to the disk,
     so a power cut may take the last seconds' worth.
+
+    Every call raises BlobsUnavailable where the store does not work, at the latest after `answer_s` and what the bytes take at 2 MB/s.
     """
 
-    def __init__(self, where: str | Path) -> None:
-        """A folder, made where it is missing, or a URL such as s3://bucket/prefix."""
+    def __init__(self, where: str | Path, *, answer_s: float = ANSWER_S) -> None:
+        """A folder, made where it is missing, or s3://bucket/prefix: server and credentials come from the environment, AWS_*."""
+        self._answer_s = answer_s
+        self._folder = folder_of(where)
         self._store: ObjectStore
-        if isinstance(where, str) and "://" in where and not where.startswith("file://"):
-            self._store = from_url(where)
+        self._lists: ObjectStore
+        if self._folder is None:
+            self._store = from_url(str(where), client_options=_client(_LONGEST_S), retry_config=_RETRY)
+            # A listing that is cancelled while the server has not answered panics later (obstore 0.12): its client has to end it.
+            self._lists = from_url(str(where), client_options=_client(answer_s), retry_config={**_RETRY, "max_retries": 0})
         else:
-            folder = Path(str(where).removeprefix("file://"))
-            self._store = LocalStore(folder.absolute(), mkdir=True, automatic_cleanup=True)
+            self._store = self._lists = LocalStore(self._folder, mkdir=True, automatic_cleanup=True)
 
     async def put(self, key: str, data: bytes) -> None:
         """Write or overwrite."""
-        await obstore.put_async(self._store, _checked(key), data, use_multipart=False)
+        async with self._within(len(data)):
+            await obstore.put_async(self._store, _checked(key), data, use_multipart=False)
 
     async def put_new(self, key: str, data: bytes) -> None:
         """Write. Raises BlobExists where there is something already; of two writers at once, one is told so."""
-        try:
-            await obstore.put_async(self._store, _checked(key), data, mode="create", use_multipart=False)
-        except AlreadyExistsError as error:
-            raise BlobExists(key) from error
+        async with self._within(len(data)):
+            try:
+                await obstore.put_async(self._store, _checked(key), data, mode="create", use_multipart=False)
+            except AlreadyExistsError:
+                raise BlobExists(key) from None
 
     async def get(self, key: str) -> bytes:
         """Raises BlobMissing."""
-        try:
+        async with self._within():
             found = await obstore.get_async(self._store, _checked(key))
+        async with self._within(found.meta["size"]):
             return bytes(await found.bytes_async())
-        except (NotFoundError, FileNotFoundError) as error:
-            raise BlobMissing(key) from error
 
     async def delete(self, *keys: str) -> None:
         """Delete what is there of these keys."""
-        for key in keys:
-            try:
-                await obstore.delete_async(self._store, _checked(key))
-            except (NotFoundError, FileNotFoundError):
-                continue
+        wanted = [_checked(key) for key in keys]
+        # S3 takes many at once and does not mind those that are not there.
+        for some in [wanted] if self._folder is None else [[key] for key in wanted]:
+            with suppress(BlobMissing):
+                async with self._within():
+                    await obstore.delete_async(self._store, some)
 
     async def probe(self) -> None:
-        """Write, read and delete a few bytes. Raises what goes wrong."""
+        """Write, read and delete a few bytes, and see that none are overwritten. Raises BlobsUnavailable."""
         key, data = f"probes/{uuid.uuid4().hex}", b"probe"
-        await self.put(key, data)
-        if await self.get(key) != data:
-            raise OSError("what was read is not what was written")
-        await self.delete(key)
+        await self.put_new(key, data)
+        try:
+            if await self.get(key) != data:
+                raise BlobsUnavailable("what is read is not what was written")
+            await self.put_new(key, b"another")
+        except BlobMissing:
+            raise BlobsUnavailable("what was written cannot be read") from None
+        except BlobExists:
+            await self.delete(key)
+        else:
+            raise BlobsRefused(_OVERWRITES)
 
     async def put_inputs(self, id: str, source: bytes, target: bytes) -> None:
         """Write both pictures of a new task. Raises BlobExists when another task has this id, and then leaves that one's bytes alone.
@@ -83,7 +123,7 @@ class BlobStore:
         try:
             await self.put(target_key, target)
         except BaseException:
-            await asyncio.shield(self.delete_inputs(id))
+            await asyncio.shield(self.discard_inputs(id))
             raise
 
     async def get_inputs(self, id: str) -> tuple[bytes, bytes]:
@@ -96,10 +136,106 @@ class BlobStore:
         """Delete both pictures that came in; the result stays."""
         await self.delete(*_input_keys(id))
 
+    async def discard_inputs(self, id: str) -> None:
+        """`delete_inputs` for callers that have something else to say: what cannot be deleted now is left to the sweep."""
+        try:
+            await self.delete_inputs(id)
+        except BlobsUnavailable as error:
+            _log.warning("the pictures of task %s are left to the sweep: %s", id, error)
+
     async def ids_with_inputs(self) -> list[str]:
         """Tasks of which a picture that came in is still here."""
-        found = await obstore.list_with_delimiter_async(self._store, "inputs/")
-        return [prefix.rstrip("/").rpartition("/")[2] for prefix in found["common_prefixes"]]
+        return sorted({meta["path"].split("/")[1] async for some in self._list("inputs/") for meta in some})
+
+    async def results(self, since: int, until: int) -> AsyncGenerator[list[str]]:
+        """Keys of the results of tasks that were submitted in this time (milliseconds since the epoch), in portions."""
+        first, end = f"results/{max(since, 0):013}", f"results/{until:013}"
+        async with aclosing(self._list("results/", first)) as portions:
+            async for some in portions:
+                found = [meta["path"] for meta in some]
+                if wanted := [key for key in found if key < end]:
+                    yield wanted
+                if self._folder is None and found[-1] >= end:  # the rest comes later still; a folder is in no order
+                    return
+
+    async def tidy(self, before: int) -> None:
+        """Delete what dead processes left half-written or unread before this time (milliseconds since the epoch)."""
+        old = [meta["path"] async for some in self._list("probes/") for meta in some if meta["last_modified"].timestamp() * 1000 < before]
+        await self.delete(*old)
+        if self._folder is not None:
+            await asyncio.to_thread(_clear, self._folder, before / 1000)
+
+    async def _list(self, prefix: str, after: str | None = None) -> AsyncGenerator[Sequence[ObjectMeta]]:
+        """What is there below a prefix such as `results/`, in portions; of a bucket in the order of the keys, beginning after `after`."""
+        listing = obstore.list(self._lists, prefix, offset=after, chunk_size=_PORTION)
+        while True:
+            try:
+                async with self._within(margin_s=1.0):
+                    portion = await anext(listing)
+            except StopAsyncIteration:
+                return
+            if portion:
+                yield portion
+
+    @asynccontextmanager
+    async def _within(self, size: int = 0, *, margin_s: float = 0.0) -> AsyncIterator[None]:
+        """For one call that moves `size` bytes: ends in time, and in errors of ours."""
+        seconds = self._answer_s + size / _BYTES_A_S + margin_s
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError:
+            raise BlobsUnavailable(f"no answer within {seconds:.0f} s") from None
+        except (BaseError, OSError) as error:
+            told = translated(error)
+            if isinstance(told, BlobMissing) and self._folder is not None and not self._folder.exists():
+                told = BlobsUnavailable("the folder is gone")
+            raise told from None
+
+
+def refuse_unfit(where: str | Path) -> None:
+    """Raises ValueError for a store that works only after somebody changed something. One that is down may come back: GET /ready tells."""
+    try:
+        asyncio.run(BlobStore(where).probe())
+    except BlobsRefused as error:
+        raise ValueError(f"pictures cannot be stored in {shown(where)}: {error}") from None
+    except BlobsUnavailable as error:
+        _log.warning("pictures cannot be stored in %s: %s; starting nevertheless", shown(where), error)
+
+
+def folder_of(where: str | Path) -> Path | None:
+    """None for a store that is not a folder."""
+    if isinstance(where, str) and "://" in where and not where.startswith("file://"):
+        return None
+    return Path(str(where).removeprefix("file://")).absolute()
+
+
+def shown(where: str | Path) -> str:
+    """For people: without what may be a secret."""
+    if (folder := folder_of(where)) is not None:
+        return str(folder)
+    url = urlsplit(str(where))
+    return f"{url.scheme}://{url.netloc.rpartition('@')[2]}{url.path}"
+
+
+def _client(timeout_s: float) -> ClientConfig:
+    """timeout_s: of a request that nobody ends before."""
+    # An address that says http is a decision; obstore asks for AWS_ALLOW_HTTP besides.
+    plain = any(os.environ.get(name, "").startswith("http://") for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"))
+    config: ClientConfig = {"connect_timeout": timedelta(seconds=3), "timeout": timedelta(seconds=timeout_s)}
+    return {**config, "allow_http": True} if plain else config
+
+
+def _clear(folder: Path, before: float) -> None:
+    """Files that were being written (their names have a #, until they are whole) and folders with nothing in them."""
+    for parent in (folder / "results", folder / "probes", *folder.glob("inputs/*")):
+        with suppress(FileNotFoundError):
+            for entry in os.scandir(parent):
+                if "#" in entry.name and entry.stat().st_mtime < before:
+                    os.unlink(entry)
+            if parent.parent.name == "inputs" and parent.stat().st_mtime < before:
+                with suppress(OSError):  # it is not empty
+                    parent.rmdir()
 
 
 def _input_keys(id: str) -> tuple[str, str]:

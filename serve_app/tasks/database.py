@@ -19,9 +19,13 @@ _USE = "give sqlite:///file.db or postgresql://user:password@host/database"
 class DatabaseUnavailable(Exception):
     """The database cannot be reached, or has no room or no time for this. It may work later.
 
-    The transaction has left nothing behind; but where the connection broke during its commit, nobody knows.
+    The transaction has left nothing behind, but for CommitUnknown.
     The text names no parameter, no address and no password.
     """
+
+
+class CommitUnknown(DatabaseUnavailable):
+    """The connection broke during the commit: the transaction has happened, or has not, or will yet."""
 
 
 class Database(Protocol):

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from serve_app.tasks.database import DatabaseUnavailable
+from serve_app.tasks.database import CommitUnknown, DatabaseUnavailable
 
 T = TypeVar("T")
 
@@ -74,20 +74,25 @@ class PostgresDatabase:
 async def transact(engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
     """Run `work` in a transaction, and again where that can do no harm. Raises DatabaseUnavailable."""
     for attempt in range(1, _TRIES + 1):
-        committing = False
+        committing = committed = False
         try:
             async with engine.connect() as connection:
                 result = await connection.run_sync(work)
                 committing = True
                 await connection.commit()
+                committed = True
                 return result
         except (DBAPIError, PoolTimeout, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+            if committed:  # it is the connection that could not be given back
+                return result
             state, lost = _state(error), isinstance(error, DBAPIError) and error.connection_invalidated
-            if attempt < _TRIES and (state in _CROSSED or (lost and not committing)):
+            if committing and not _is_refused(state):
+                raise CommitUnknown(f"PostgreSQL: {_name(error)} during a commit") from None
+            if attempt < _TRIES and (state in _CROSSED or lost):
                 _log.info("a transaction is run again: %s", _name(error))
                 continue
             if lost or not isinstance(error, DBAPIError) or _is_unavailable(state):
-                raise DatabaseUnavailable(f"PostgreSQL: {_name(error)}{' during a commit' if committing else ''}") from None
+                raise DatabaseUnavailable(f"PostgreSQL: {_name(error)}") from None
             raise _without_values(error, state) from None
     raise AssertionError("unreachable")
 
@@ -127,6 +132,11 @@ def postgres_engine(
 def _state(error: BaseException) -> str:
     """SQLSTATE, or nothing."""
     return getattr(getattr(error, "orig", error), "sqlstate", None) or ""
+
+
+def _is_refused(state: str) -> bool:
+    """Is it certain that the commit has not happened and will not? So it is when another transaction or a rule was in its way."""
+    return state in _CROSSED or state[:2] == "23"
 
 
 def _is_unavailable(state: str) -> bool:

@@ -20,6 +20,8 @@ class IdempotencyMismatch(Exception):
 
 def first(connection: Connection, new: NewTask) -> Task | None:
     """The task that this submit repeats. Raises IdempotencyMismatch."""
+    if new.idempotency_key is None or new.fresh:
+        return None
     row = connection.execute(_FIRST, {"of_owner": new.owner, "key": new.idempotency_key}).one_or_none()
     if row is None:
         return None

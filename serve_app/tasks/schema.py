@@ -73,6 +73,8 @@ for _name, _columns in (
     ("tasks_by_owner_status_end", (tasks.c.owner, tasks.c.status, tasks.c.finish_time, tasks.c.id)),
 ):
     Index(_name, *_columns, sqlite_where=finished, postgresql_where=finished)
+with_result = tasks.c.result.is_not(None)  # until it is not kept any more
+Index("tasks_with_result", tasks.c.finish_time, tasks.c.id, sqlite_where=with_result, postgresql_where=with_result)
 
 repeatable = tasks.c.idempotency_key.is_not(None)
 Index(

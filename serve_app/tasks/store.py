@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
 from sqlalchemy import Connection
@@ -19,23 +20,30 @@ from sqlalchemy.exc import IntegrityError
 
 from serve_app.tasks import query, repeats, tallies, transitions
 from serve_app.tasks.blobs import BlobExists, BlobStore
-from serve_app.tasks.database import Database, now_ms
+from serve_app.tasks.database import CommitUnknown, Database, DatabaseUnavailable, now_ms
 from serve_app.tasks.query import Page, Query
 from serve_app.tasks.quota import Quota, check, count, day_of
 from serve_app.tasks.quota import QuotaExceeded as QuotaExceeded
 from serve_app.tasks.repeats import IdempotencyMismatch as IdempotencyMismatch
+from serve_app.tasks.room import Bounds, Meter, Room
+from serve_app.tasks.room import QueueFull as QueueFull
+from serve_app.tasks.room import check as check_room
+from serve_app.tasks.room import enter as enter_room
 from serve_app.tasks.task import NewTask, Status, Task, new_id
 
 CANCELLED = "取消任务"
-OVERDUE = "执行超时 (not finished within {seconds:g} s)"
+OVERDUE = "执行超时"
 
 _log = logging.getLogger(__name__)
 _DRAWS = 50  # of an id; a draw collides once in 1,000 times the other submits of its millisecond
+_SETTLE_S = 3.0
+_SETTLE_PAUSE_S = 0.05
 
 
 class TaskStore:
-    """`clock` gives milliseconds since the epoch. `max_attempts`: a task whose worker was lost that many times has failed.
-    `deadline_s`: seconds from its submit after which a task has failed."""
+    """clock: milliseconds since the epoch. max_attempts: a task whose worker was lost that many times has failed. deadline_s: so has one
+    that has not ended so many seconds after its submit. bounds: how many unfinished tasks there may be; None: any number.
+    """
 
     def __init__(
         self,
@@ -45,12 +53,14 @@ class TaskStore:
         clock: Callable[[], int] = now_ms,
         max_attempts: int = 3,
         deadline_s: float = 280.0,
+        bounds: Bounds | None = None,
     ) -> None:
         self._database = database
         self._blobs = blobs
         self._clock = clock
         self._max_attempts = max_attempts
         self._deadline_s = deadline_s
+        self._meter = Meter(database, bounds, deadline_s, clock, (CANCELLED, OVERDUE)) if bounds else None
         self._submits: set[asyncio.Task[Task]] = set()
 
     async def submit(self, new: NewTask, write_inputs: Callable[[str], Awaitable[None]], quota: Quota | None = None) -> Task:
@@ -60,13 +70,34 @@ class TaskStore:
         is now. The same commit counts the submit for its owner. `write_inputs` raises BlobExists when the id is somebody else's
         (`BlobStore.put_inputs` does), and then a new one is drawn.
 
-        Raises QuotaExceeded, IdempotencyMismatch, and what writing raised, and then nothing is left behind. A caller that is cancelled
-        leaves a submit that still runs to its end.
+        Raises QueueFull, QuotaExceeded, IdempotencyMismatch, and what writing raised, and then nothing is left behind, but for
+        CommitUnknown: the task may stand then, with all that it needs. A caller that is cancelled leaves a submit that still runs to
+        its end.
         """
         submit = asyncio.create_task(self._submit(new, write_inputs, quota))
         self._submits.add(submit)
         submit.add_done_callback(self._submits.discard)
         return await asyncio.shield(submit)
+
+    @property
+    def room_seen(self) -> Room | None:
+        """`room` as it was found last, in this process."""
+        return self._meter.seen if self._meter else None
+
+    async def room(self) -> Room | None:
+        """How many unfinished tasks there may be, going by what was measured a few seconds ago; None: any number."""
+        return await self._meter.room() if self._meter else None
+
+    async def admit(self, owner: str, quota: Quota | None = None) -> int:
+        """How many tasks wait. Raises QueueFull or QuotaExceeded where a submit of this owner would not be accepted now."""
+        room = await self.room()
+        day = day_of(self._clock())
+
+        def work(connection: Connection) -> int:
+            _admit(connection, owner, _share(owner, quota, room), room, day)
+            return query.count_waiting(connection)
+
+        return await self._database.read(work)
 
     async def earlier(self, new: NewTask) -> Task | None:
         """The task that this submit would repeat; None where it would make one. Raises IdempotencyMismatch."""
@@ -107,10 +138,7 @@ class TaskStore:
         """
         task, cancelled = await self._cancel(id, owner)
         if cancelled:
-            try:
-                await self._blobs.delete_inputs(id)
-            except Exception as error:  # cancelled it is, all the same
-                _log.warning("the pictures of cancelled task %s are left to the sweep: %s", id, type(error).__name__)
+            await self._drop_inputs(id)
         return task
 
     async def delete(self, id: str, owner: str | None = None) -> Task | None:
@@ -151,7 +179,7 @@ class TaskStore:
         return await self._database.write(lambda connection: transitions.renew(connection, task, until))
 
     async def succeed(self, task: Task, result: str, result_name: str, properties: Mapping[str, object]) -> bool:
-        """SUCCESS, with the picture under the key `result`.
+        """SUCCESS, with the picture under the key `result`. May be repeated after CommitUnknown, with the same key.
 
         False when the task is not the caller's any more: the picture is then nobody's and may be deleted.
         """
@@ -159,7 +187,10 @@ class TaskStore:
         return await self._end(task, values, properties)
 
     async def fail(self, task: Task, reason: str, properties: Mapping[str, object]) -> bool:
-        """FAILURE for `reason`, which people read. False when the task is not the caller's any more. Raises ValueError without a reason."""
+        """FAILURE for `reason`, which people read. May be repeated. False when the task is not the caller's any more.
+
+        Raises ValueError without a reason.
+        """
         if not reason:
             raise ValueError("a failure needs a reason")
         return await self._end(task, {"status": Status.FAILURE, "fail_reason": reason}, properties)
@@ -187,7 +218,7 @@ class TaskStore:
         now = self._clock()
         if not await self._database.read(lambda connection: transitions.any_overdue(connection, now)):
             return []
-        reason = OVERDUE.format(seconds=self._deadline_s)
+        reason = f"{OVERDUE} (not finished within {self._deadline_s:g} s)"
         return await self._database.write(lambda connection: transitions.fail_overdue(connection, limit, reason, now))
 
     async def held(self, tasks: Sequence[Task]) -> set[str]:
@@ -209,7 +240,9 @@ class TaskStore:
         return self._clock() - int(id[:13]) if id[:13].isdigit() else 0
 
     async def _submit(self, new: NewTask, write_inputs: Callable[[str], Awaitable[None]], quota: Quota | None) -> Task:
-        if earlier := await self._look(new, quota):
+        room = await self.room()
+        quota = _share(new.owner, quota, room)
+        if earlier := await self._look(new, quota, room):
             return earlier
         for _ in range(_DRAWS):
             now = self._clock()
@@ -230,27 +263,55 @@ class TaskStore:
                 await write_inputs(task.id)
             except BlobExists:
                 continue
-            if accepted := await self._accept(task, new, quota):
+            if accepted := await self._accept(task, new, quota, room):
                 return accepted
+            new = replace(new, fresh=False)  # it may be its key that was taken
         raise RuntimeError(f"no free id in {_DRAWS} draws")
 
-    async def _look(self, new: NewTask, quota: Quota | None) -> Task | None:
+    async def _look(self, new: NewTask, quota: Quota | None, room: Room | None) -> Task | None:
         """What the commit will most probably find, before a byte is written."""
-        if new.idempotency_key is None and (not new.owner or quota is None):
+        if (new.idempotency_key is None or new.fresh) and room is None and (not new.owner or quota is None):
             return None
-        return await self._database.read(partial(_look, new=new, quota=quota, day=day_of(self._clock())))
+        return await self._database.read(partial(_look, new=new, quota=quota, room=room, day=day_of(self._clock())))
 
-    async def _accept(self, task: Task, new: NewTask, quota: Quota | None) -> Task | None:
-        """Commit the row, or find the one that it would repeat. None when the id is that of an older task, whose inputs were gone."""
-        accepted: Task | None = None
+    async def _accept(self, task: Task, new: NewTask, quota: Quota | None, room: Room | None) -> Task | None:
+        """Commit the row, or find the one that it would repeat. None when the id is that of an older task, whose inputs were gone.
+
+        Raises CommitUnknown where it cannot be told whether the row stands; what came in for it stays then, or it could not be worked on.
+        """
         try:
-            accepted = await self._database.write(partial(_enter, task=task, new=new, quota=quota))
+            accepted = await self._database.write(partial(_enter, task=task, new=new, quota=quota, room=room))
+        except CommitUnknown as error:
+            accepted = await self._settle(task, new, error)
         except IntegrityError:
+            await self._drop_inputs(task.id)
             return None
-        finally:
-            if accepted is not task:
-                await self._blobs.delete_inputs(task.id)
+        except BaseException:
+            await self._drop_inputs(task.id)
+            raise
+        if accepted.id != task.id:
+            await self._drop_inputs(task.id)
         return accepted
+
+    async def _settle(self, task: Task, new: NewTask, error: CommitUnknown) -> Task:
+        """After a commit of which nobody knows: the row that stands, or is entered now. Raises `error` when that cannot be told in time."""
+        try:
+            async with asyncio.timeout(_SETTLE_S):
+                pause_s = _SETTLE_PAUSE_S
+                while True:
+                    try:
+                        return await self._database.write(partial(_enter_again, task=task, new=new))
+                    except (DatabaseUnavailable, IntegrityError):  # the latter when the first commit came through at last
+                        await asyncio.sleep(pause_s)
+                        pause_s *= 2
+        except TimeoutError:
+            raise error from None
+
+    async def _drop_inputs(self, id: str) -> None:
+        try:
+            await self._blobs.delete_inputs(id)
+        except Exception as error:
+            _log.warning("the pictures of task %s are left to the sweep: %s", id, type(error).__name__)
 
     async def _cancel(self, id: str, owner: str | None) -> tuple[Task | None, bool]:
         return await self._database.write(partial(transitions.cancel, id=id, owner=owner, reason=CANCELLED, now=self._clock()))
@@ -260,22 +321,53 @@ class TaskStore:
         return await self._database.write(lambda connection: transitions.end(connection, task, columns, now))
 
 
-def _look(connection: Connection, new: NewTask, quota: Quota | None, day: str) -> Task | None:
+def _share(owner: str, quota: Quota | None, room: Room | None) -> Quota | None:
+    """A key may have its part of the room and not more."""
+    if not owner or room is None:
+        return quota
+    own = quota or Quota()
+    return Quota(own.daily, room.most_of_key if own.concurrent is None else min(own.concurrent, room.most_of_key))
+
+
+def _look(connection: Connection, new: NewTask, quota: Quota | None, room: Room | None, day: str) -> Task | None:
     """`_enter` without its writes."""
-    if new.idempotency_key is not None and (earlier := repeats.first(connection, new)):
+    if earlier := repeats.first(connection, new):
         return earlier
-    if new.owner and quota is not None:
-        check(connection, new.owner, quota, day)
+    _admit(connection, new.owner, quota, room, day)
     return None
 
 
-def _enter(connection: Connection, task: Task, new: NewTask, quota: Quota | None) -> Task:
+def _admit(connection: Connection, owner: str, quota: Quota | None, room: Room | None, day: str) -> None:
+    if owner and quota is not None:
+        check(connection, owner, quota, day)
+    if room is not None:
+        check_room(connection, room.most)
+
+
+def _enter(connection: Connection, task: Task, new: NewTask, quota: Quota | None, room: Room | None) -> Task:
     """The new row, or the task that it would repeat."""
-    if new.idempotency_key is not None and (earlier := repeats.first(connection, new)):
+    if earlier := repeats.first(connection, new):
         return earlier
     if new.owner:
         count(connection, new.owner, quota, day_of(task.submit_time))
+    if room is not None:
+        enter_room(connection, room.most)
     transitions.add(connection, task, new)
+    return task
+
+
+def _enter_again(connection: Connection, task: Task, new: NewTask) -> Task:
+    """`_enter` when it may have happened already. The limits were kept then; to ask again would count the row against itself.
+
+    The row goes first: where the first commit is still on its way, this waits for it, and then fails with IntegrityError.
+    """
+    if found := query.find(connection, [task.id]).get(task.id):
+        return found
+    if earlier := repeats.first(connection, new):
+        return earlier
+    transitions.add(connection, task, new)
+    if new.owner:
+        count(connection, new.owner, None, day_of(task.submit_time))
     return task
 
 

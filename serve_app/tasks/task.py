@@ -40,6 +40,7 @@ class NewTask:
     the request's own or the global one, or None. base_url: scheme, host and path under which pictures are handed out.
     owner: id of the key that it comes with, "" while the service is open. idempotency_key: of several submits of one owner with
     the same key, the first makes the task and the others get it. fingerprint: what tells such a repetition from another request.
+    fresh: no other submit with this key has been made, so that none needs to be looked for.
     """
 
     mode: str | None
@@ -50,6 +51,7 @@ class NewTask:
     owner: str = ""
     idempotency_key: str | None = None
     fingerprint: str | None = None
+    fresh: bool = False
 
 
 @dataclass(frozen=True, slots=True)

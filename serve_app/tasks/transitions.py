@@ -57,6 +57,15 @@ _PROGRESS = (
 _RENEW = update(tasks).where(_held).values(lease_until=bindparam("until"))
 _RELEASE = update(tasks).where(_held).values(**_no_lease, attempt=tasks.c.attempt - 1)
 _END = update(tasks).where(_held).values(finish_time=bindparam("now"), lease_until=None, lease_owner=None).returning(*COLUMNS)
+_ENDED_SO = select(
+    exists().where(
+        tasks.c.id == bindparam("held_id"),
+        tasks.c.fence == bindparam("held_fence"),
+        tasks.c.status == bindparam("status"),
+        tasks.c.result.is_not_distinct_from(bindparam("result")),
+        tasks.c.fail_reason.is_not_distinct_from(bindparam("fail_reason")),
+    )
+)
 _EXPIRE = update(tasks).where(leased, tasks.c.lease_owner == bindparam("holder")).values(lease_until=bindparam("now"))
 _CANCEL = (
     update(tasks)
@@ -137,8 +146,12 @@ def expire(connection: Connection, holder: str, now: int) -> None:
 
 
 def end(connection: Connection, task: Task, values: Mapping[str, object], now: int) -> bool:
-    """To a terminal status with these columns."""
-    return _tell(connection, connection.execute(_END, {**_lease_of(task), **values, "now": now}).all(), now)
+    """To a terminal status with these columns; also True where this very claim has ended it so before, and did not hear of it."""
+    lease = _lease_of(task)
+    if _tell(connection, connection.execute(_END, {**lease, **values, "now": now}).all(), now):
+        return True
+    so = {name: values.get(name) for name in ("status", "result", "fail_reason")}
+    return bool(connection.execute(_ENDED_SO, {**lease, **so}).scalar())
 
 
 def cancel(connection: Connection, id: str, owner: str | None, reason: str, now: int) -> tuple[Task | None, bool]:

@@ -9,16 +9,17 @@ import pytest
 
 from serve_app.api.app import ApiConfig
 from serve_app.egress.client import Egress
+from serve_app.tasks.room import Bounds
 from tests.api.support import MakeService, Service, build
 
 
 @pytest.fixture
 async def make_service(tmp_path: Path) -> AsyncIterator[MakeService]:
-    """Make a service with these members of ApiConfig, open to everybody where it has no key; `egress` as in `build`."""
+    """Make a service with these members of ApiConfig, open to everybody where it has no key; `egress` and `bounds` as in `build`."""
     async with AsyncExitStack() as stack:
 
-        async def make(*, egress: Egress | None = None, **config: Any) -> Service:
-            service = build(tmp_path, ApiConfig(**{"allow_open": True, **config}), egress=egress)
+        async def make(*, egress: Egress | None = None, bounds: Bounds | None = None, **config: Any) -> Service:
+            service = build(tmp_path, ApiConfig(**{"allow_open": True, **config}), egress=egress, bounds=bounds)
             stack.push_async_callback(service.database.close)
             await stack.enter_async_context(service.app.router.lifespan_context(service.app))
             await stack.enter_async_context(service.client)

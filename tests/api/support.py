@@ -28,6 +28,7 @@ from serve_app.tasks.database import Database, open_database
 from serve_app.tasks.hooks import Hooks
 from serve_app.tasks.keys import KeyRing
 from serve_app.tasks.migrate import migrate
+from serve_app.tasks.room import Bounds
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Task
 
@@ -127,6 +128,7 @@ def build(
     on_accepted: Callable[[Task], None] | None = None,
     health: Callable[[], Awaitable[dict[str, object]]] = healthy,
     egress: Egress | None = None,
+    bounds: Bounds | None = None,
 ) -> Service:
     """The real application on a real SQLite file and a real folder of pictures. The caller closes `client` and `database`.
 
@@ -135,7 +137,7 @@ def build(
     migrate(folder / "tasks.db")
     database = open_database(folder / "tasks.db")
     blobs = BlobStore(folder / "blobs")
-    store = TaskStore(database, blobs)
+    store = TaskStore(database, blobs, bounds=bounds)
     accepted: list[Task] = []
     arrived = asyncio.Event()
     keys = KeyRing(database)

@@ -20,6 +20,7 @@ from serve_app.api.schema import MAX_WAIT_S, Options, QueryBody, SwapBody
 from serve_app.api.submission import _MAX_URL
 from serve_app.egress import address, client
 from serve_app.settings import MOST_BODY_BYTES, Limits, Settings
+from serve_app.tasks import room
 from serve_app.tasks.query import SORTS, Page
 from tests.api.support import Service
 
@@ -63,7 +64,9 @@ def test_the_page_has_every_member_of_a_submit_and_the_limits() -> None:
     assert f"{limits.max_pixels // 10**6} million pixels" in DOCS
     assert f"up to {limits.max_state:,} characters" in DOCS
     assert f"needs {limits.min_side} pixels" in DOCS
-    assert f"`limits.max_waiting` tasks ({Limits().max_waiting:,} unless set otherwise)" in DOCS
+    assert f"within {Limits().deadline_s:g} seconds (`limits.deadline_s`)" in flowing()
+    assert f"{room.UNMEASURED:,} before anything was measured, and never less than {room.FLOOR}" in flowing()
+    assert f"{100 * Limits().key_share:g} % of it" in flowing()
     assert f"a body of at most {tasks._MAX_BYTES:,} bytes" in DOCS
     assert f"A body has {limits.body_timeout_s:g} seconds" in DOCS
     assert f"may send {limits.max_bodies_per_address} bodies at a time" in DOCS

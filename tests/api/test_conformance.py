@@ -79,7 +79,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 async def start(stack: AsyncExitStack, folder: Path) -> tuple[str, list[str], list[str]]:
     rates = DefaultRates(None, None, None)
-    service = build(folder, ApiConfig(secret="key", rates=rates, max_waiting=10**6))
+    service = build(folder, ApiConfig(secret="key", rates=rates))
     stack.push_async_callback(service.database.close)
     await stack.enter_async_context(service.app.router.lifespan_context(service.app))
     await stack.enter_async_context(service.client)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from serve_app.api import state
+from serve_app.tasks.room import Bounds
 from tests.api.support import MakeService, Service
 
 
@@ -44,8 +45,14 @@ async def ready(service: Service) -> Any:
 
 async def test_health(service: Service) -> None:
     response = await service.client.get("/health")
-    assert (response.status_code, response.json()) == (200, {"status": "ok", "family": "fake"})
+    assert (response.status_code, response.json()) == (200, {"status": "ok", "family": "fake", "room": {}})
     assert (await service.client.head("/health")).status_code == 200
+
+
+async def test_health_says_how_much_room_was_found(make_service: MakeService) -> None:
+    service = await make_service(bounds=Bounds(5))
+    await service.submit()
+    assert (await service.client.get("/health")).json()["room"] == {"unfinished": 5, "tasks_per_second": None}
 
 
 async def test_ready(service: Service) -> None:
@@ -63,7 +70,7 @@ async def test_a_database_that_is_gone(service: Service, caplog: pytest.LogCaptu
 async def test_a_folder_of_pictures_that_is_gone(service: Service) -> None:
     shutil.rmtree(service.folder / "blobs")
     (service.folder / "blobs").write_bytes(b"a file where the folder was")
-    assert "pictures cannot be stored" in await trouble(service)
+    assert await trouble(service) == "pictures cannot be stored: not a directory"
     (service.folder / "blobs").unlink()
     (service.folder / "blobs").mkdir()
     assert (await ready(service))[0] == 200
@@ -76,11 +83,11 @@ async def test_a_folder_of_pictures_that_comes_back_by_itself(service: Service) 
 
 
 async def test_a_full_queue(make_service: MakeService) -> None:
-    service = await make_service(max_waiting=2)
+    service = await make_service(bounds=Bounds(2))
     first = (await service.submit())["result"]
     assert (await ready(service))[0] == 200
     await service.submit()
-    assert await trouble(service) == "the queue is full: 2 tasks wait"
+    assert await trouble(service) == "the queue is full: 2 tasks are unfinished"
     await service.post(f"/mj/task/{first}/cancel", {})
     assert (await ready(service))[0] == 200
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from serve_app.api import watch
 from serve_app.api.config import DefaultRates
 from serve_app.egress.client import Egress
+from serve_app.tasks.room import Bounds
 from serve_app.tasks.store import CANCELLED
 from tests.api.site import NAMES, Site
 from tests.api.support import LEFT_OUT, SWAP, MakeService, Service, data_url, sample, swap_body
@@ -189,7 +191,7 @@ async def test_a_blank_idempotency_key_is_none(service: Service) -> None:
 
 
 async def test_a_repetition_needs_no_room(make_service: MakeService) -> None:
-    service = await make_service(max_waiting=1)
+    service = await make_service(bounds=Bounds(1))
     first = await answer(service, KEY)
     assert (await service.submit())["code"] == 23
     assert (await answer(service, {"Idempotency-Key": "another"}))["code"] == 23
@@ -244,13 +246,46 @@ async def test_too_many_submits_a_minute(make_service: MakeService) -> None:
 
 
 async def test_a_full_queue_takes_nothing(make_service: MakeService) -> None:
-    service = await make_service(max_waiting=2)
-    accepted = [await service.submit(), await service.submit()]
-    body = await service.submit()
-    assert (body["code"], body["description"], body["result"]) == (23, "队列已满，请稍后尝试", None)
-    assert len(service.stored()) == 4
-    await service.finish(accepted[0]["result"], sample())
+    service = await make_service(bounds=Bounds(2))
+    for _ in range(2):
+        await service.submit()
+    rows = service.rows()
+    response = await service.post()
+    body = response.json()
+    assert (response.status_code, body["code"], body["description"], body["result"]) == (200, 23, "队列已满，请稍后尝试", None)
+    assert response.headers["retry-after"] == "5"
+    assert (service.rows(), len(service.stored())) == (rows, 4)
+    task = await service.store.claim("test", 30)
+    assert (await service.submit())["code"] == 23, "what is worked on is not finished"
+    assert task is not None
+    assert await service.store.fail(task, "no face", {})
     assert (await service.submit())["code"] == 1
+
+
+async def test_a_full_queue_is_told_before_the_body_is_read(make_service: MakeService) -> None:
+    service = await make_service(bounds=Bounds(1))
+    await service.submit()
+
+    asked: list[bytes] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        asked.append(b"{")
+        yield asked[-1]
+
+    assert (await service.client.post(SWAP, content=body())).json()["code"] == 23
+    assert not asked
+
+
+async def test_one_key_does_not_get_all_of_the_room(make_service: MakeService) -> None:
+    service = await make_service(bounds=Bounds(5, key_share=0.8))
+    tokens = [(await service.keys.create(name))[1] for name in ("greedy", "other")]
+    greedy, other = ({"mj-api-secret": token} for token in tokens)
+    assert [(await answer(service, greedy))["code"] for _ in range(5)] == [1, 1, 1, 1, 23]
+    over = await answer(service, greedy)
+    assert (over["description"], over["result"]) == ("进行中的任务已达上限，请稍后尝试", None)
+    assert len(service.stored()) == 8
+    assert [(await answer(service, other))["code"] for _ in range(2)] == [1, 23]
+    assert (await answer(service, other))["description"] == "队列已满，请稍后尝试"
 
 
 async def test_the_hook_of_the_request_goes_before_the_global_one(make_service: MakeService) -> None:

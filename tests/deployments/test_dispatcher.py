@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 
@@ -114,3 +115,50 @@ async def test_a_failed_calls_own_ticket_is_reported_lost() -> None:
             await asyncio.sleep(0)
     assert len(set(tickets)) == 3
     assert lost == [tickets[1]]
+
+
+async def test_calls_that_fail_are_not_made_again_in_a_tight_loop_and_go_on_when_they_work() -> None:
+    """Each failure asks for more, as recovery does when it finds the task still waiting."""
+    broken = True
+    times: list[float] = []
+    worked = asyncio.Event()
+    now = asyncio.get_running_loop().time
+
+    async def run_next(ticket: str) -> bool:
+        times.append(now())
+        if broken:
+            raise RuntimeError("no database")
+        worked.set()
+        return True
+
+    async def again(ticket: str) -> None:
+        dispatcher.offer()
+
+    async with running(run_next, limit=4, lost=again) as dispatcher:
+        dispatcher.offer(4)
+        await asyncio.sleep(1.0)
+        bursts = [time for before, time in itertools.pairwise([0.0, *times]) if time - before > 0.03]
+        assert len(times) <= 4 * len(bursts), "those that fail together count once"
+        assert 2 <= len(bursts) <= 6, "after pauses of up to 0.1, 0.2, 0.4 and 0.8 s"
+        broken = False
+        await asyncio.wait_for(worked.wait(), 5)
+
+
+async def test_a_call_that_was_cancelled_at_the_other_end_is_lost_and_the_rest_goes_on() -> None:
+    lost: list[str] = []
+    worked = asyncio.Event()
+
+    async def run_next(ticket: str) -> bool:
+        if not lost:
+            raise asyncio.CancelledError
+        worked.set()
+        return True
+
+    async def tell(ticket: str) -> None:
+        lost.append(ticket)
+        dispatcher.offer()
+
+    async with running(run_next, limit=1, lost=tell) as dispatcher:
+        dispatcher.offer()
+        await asyncio.wait_for(worked.wait(), 5)
+    assert len(lost) == 1

@@ -94,6 +94,7 @@ async def test_headers_of_rays_own_come_from_nobody() -> None:
         (b"x-request-timeout-seconds", b"1"),
         (b"serve-multiplexed-model-id", b"m"),
         (b"x_session_id", b"s"),
+        (b"x-faceswap-sent", b"token-1"),
         (b"host", b"a"),
         (b"x-request-id", b"fine"),
         (b"x-request-id", b"not fine"),

@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
+
+from serve_app.deployments.supervisor import sweep
+
+PROXY, CONTROLLER = "ray::ProxyActor", "ray::ServeController"
 
 
 def members(session: int) -> list[str]:
@@ -20,3 +26,27 @@ def members(session: int) -> list[str]:
 
 def child_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+
+
+def replica(deployment: str) -> str:
+    """How the command lines of its replicas begin."""
+    return f"ray::ServeReplica:faceswap:{deployment}"
+
+
+def named(session: int, start: str) -> list[int]:
+    """Process ids of a session whose command line begins so, oldest first."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if (folder / "cmdline").read_text().startswith(start) and os.getsid(int(folder.name)) == session:
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return sorted(found)
+
+
+def kill_all(supervisor: int) -> None:
+    """SIGKILL for `faceswap serve` and for every process of the session that it made; returns when they are gone."""
+    session = child_of(supervisor)
+    os.kill(supervisor, signal.SIGKILL)
+    sweep(session)

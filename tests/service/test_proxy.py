@@ -15,6 +15,7 @@ from ray.serve._private import constants
 
 from serve_app.deployments import environment
 from tests.service.client import Client
+from tests.service.processes import PROXY, named
 
 CLIENTS = 200
 SECONDS = 25.0  # a proxy that may answer within 2 s only is killed after 15 to 20 s of it
@@ -50,18 +51,6 @@ def test_a_request_keeps_its_id(client: Client) -> None:
     assert client.request("GET", "/health", headers={"x-request-id": "mine-1"}).headers.get_list("x-request-id") == ["mine-1"]
 
 
-def proxies() -> list[int]:
-    """Process ids of the proxies in this session of processes."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if (folder / "cmdline").read_text().startswith("ray::ProxyActor") and os.getsid(int(folder.name)) == os.getsid(0):
-                found.append(int(folder.name))
-        except OSError:
-            continue
-    return found
-
-
 async def asked(host: str, port: int, path: str) -> str:
     """The status of one GET on a connection of its own, or what broke."""
     try:
@@ -85,7 +74,7 @@ async def test_a_saturated_proxy_is_not_taken_for_dead(client: Client) -> None:
     assert address.hostname
     assert address.port
     said: Counter[str] = Counter()
-    before = proxies()
+    before = named(os.getsid(0), PROXY)
     end = time.monotonic() + SECONDS
 
     async def ask(host: str, port: int) -> None:
@@ -95,4 +84,4 @@ async def test_a_saturated_proxy_is_not_taken_for_dead(client: Client) -> None:
     await asyncio.gather(*(ask(address.hostname, address.port) for _ in range(CLIENTS)))
     assert said.keys() == {"404"}, said
     assert len(before) == 1
-    assert proxies() == before
+    assert named(os.getsid(0), PROXY) == before

@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 
 import pytest
 
 from tests.pictures import ASTRONAUT, head, png
 from tests.service.client import Client
-
-
-def replicas(deployment: str) -> list[int]:
-    """Process ids of the replicas in this session of processes."""
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            name, pid = (folder / "cmdline").read_text(), int(folder.name)
-            if name.startswith(f"ray::ServeReplica:faceswap:{deployment}") and os.getsid(pid) == os.getsid(0):
-                found.append(pid)
-        except OSError:
-            continue
-    return found
+from tests.service.processes import named, replica
 
 
 @pytest.mark.parametrize("deployment", ["SwapPipeline", "FaceDetector", "FaceSwapper", "Ingress"])
 def test_every_accepted_task_succeeds_although_a_replica_is_killed(client: Client, deployment: str) -> None:
     target = png(head(0))
     tasks = [client.submit(ASTRONAUT.read_bytes(), target) for _ in range(6)]
-    (victim, *_) = replicas(deployment)
+    (victim, *_) = named(os.getsid(0), replica(deployment))
     os.kill(victim, signal.SIGKILL)
     ended = [client.finished(task) for task in tasks]
     assert [state["status"] for state in ended] == ["SUCCESS"] * 6

@@ -26,7 +26,7 @@ def config(tmp_path: Path) -> Path:
     """config/local.yaml with the fake engine, which leaves the work to the database, and more replicas."""
     config = yaml.safe_load((ROOT / "config" / "local.yaml").read_text())
     (application,) = config["applications"]
-    application["args"] |= {"family": "fake", "limits": {"max_waiting": 100_000}, "ingress": {"max_dispatched": 16}}
+    application["args"] |= {"family": "fake", "limits": {"max_unfinished": 100_000}, "ingress": {"max_dispatched": 16}}
     for deployment in application["deployments"]:
         deployment["num_replicas"] = REPLICAS.get(deployment["name"], deployment["num_replicas"])
     file = tmp_path / "serve.yaml"

@@ -22,8 +22,9 @@ from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import open_database
 from serve_app.tasks.query import Query
 from serve_app.tasks.quota import Quota, day_of
+from serve_app.tasks.room import Bounds
 from serve_app.tasks.schema import callbacks, usage
-from serve_app.tasks.store import CANCELLED, OVERDUE, IdempotencyMismatch, QuotaExceeded, TaskStore
+from serve_app.tasks.store import CANCELLED, OVERDUE, IdempotencyMismatch, QueueFull, QuotaExceeded, TaskStore
 from serve_app.tasks.task import Status, Task, priority
 from tests.tasks.common import Clock, new
 from tests.tasks.databases import Databases
@@ -31,8 +32,10 @@ from tests.tasks.databases import Databases
 T = TypeVar("T")
 MAX_ATTEMPTS = 3
 DEADLINE_S = 7
+BOUNDS = Bounds(max_unfinished=6, key_share=0.5)
+OF_KEY = 3
 OWNERS = ("", "a", "b")
-QUOTA = Quota(daily=12, concurrent=5)
+QUOTAS = {"": None, "a": Quota(daily=12, concurrent=2), "b": Quota(daily=12)}
 HALF_A_DAY_S = 12 * 3600
 
 
@@ -51,6 +54,7 @@ class Expected:
     lease_until: int | None = None
     told: tuple[Status, ...] = ()
     reason: str | None = None
+    ended_by: Task | None = None
 
     @property
     def deadline(self) -> int:
@@ -79,7 +83,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.runner = asyncio.Runner()
         self.database = open_database(databases.make())
         self.blobs = BlobStore(Path(self.folder.name) / "blobs")
-        self.store = TaskStore(self.database, self.blobs, clock=self.clock, max_attempts=MAX_ATTEMPTS, deadline_s=DEADLINE_S)
+        self.store = TaskStore(self.database, self.blobs, clock=self.clock, max_attempts=MAX_ATTEMPTS, deadline_s=DEADLINE_S, bounds=BOUNDS)
         self.tasks: dict[str, Expected] = {}
         self.inputs: set[str] = set()
         self.used: Counter[tuple[str, str]] = Counter()
@@ -106,6 +110,10 @@ class StoreMachine(RuleBasedStateMachine):
     def held(self, task: Task) -> bool:
         return task.id in self.tasks and self.tasks[task.id].holder is task
 
+    def ended_by(self, task: Task, status: Status) -> bool:
+        """Then it is told so again."""
+        return task.id in self.tasks and self.tasks[task.id].ended_by is task and self.tasks[task.id].status is status
+
     def seen(self, id: str, owner: str | None) -> Expected | None:
         expected = self.tasks.get(id)
         return expected if expected is not None and owner in (None, expected.owner) else None
@@ -118,11 +126,15 @@ class StoreMachine(RuleBasedStateMachine):
         for id, task in self.tasks.items():
             if key is not None and (task.owner, task.repeat[0]) == (owner, key):
                 return id if task.repeat[1] == fingerprint else "mismatch"
-        if owner and self.used[owner, day_of(self.clock.now)] >= (QUOTA.daily or 0):
-            return "daily"
-        if owner and len(self.unfinished(owner)) >= (QUOTA.concurrent or 0):
-            return "concurrent"
-        return None
+        return self.no_room(owner)
+
+    def no_room(self, owner: str) -> str | None:
+        if quota := QUOTAS[owner]:
+            if self.used[owner, day_of(self.clock.now)] >= (quota.daily or 0):
+                return "daily"
+            if len(self.unfinished(owner)) >= (quota.concurrent or OF_KEY):
+                return "concurrent"
+        return "unfinished" if len(self.unfinished(None)) >= (BOUNDS.max_unfinished or 0) else None
 
     @rule(
         target=known,
@@ -134,9 +146,9 @@ class StoreMachine(RuleBasedStateMachine):
     def submit(self, mode: str | None, owner: str, key: str | None, fingerprint: str) -> MultipleResults[str] | str:
         expected = self.refusal(owner, key, fingerprint)
         asked = new(mode, owner=owner, key=key, fingerprint=fingerprint)
-        call = self.store.submit(asked, lambda id: self.blobs.put_inputs(id, b"s", b"t"), QUOTA)
-        if expected in ("daily", "concurrent"):
-            with pytest.raises(QuotaExceeded, match=expected):
+        call = self.store.submit(asked, lambda id: self.blobs.put_inputs(id, b"s", b"t"), QUOTAS[owner])
+        if expected in ("daily", "concurrent", "unfinished"):
+            with pytest.raises((QuotaExceeded, QueueFull), match=expected):
                 self.run(call)
             return multiple()
         if expected == "mismatch":
@@ -153,6 +165,15 @@ class StoreMachine(RuleBasedStateMachine):
         if owner:
             self.used[owner, day_of(self.clock.now)] += 1
         return task.id
+
+    @rule(owner=st.sampled_from(OWNERS))
+    def ask_for_room(self, owner: str) -> None:
+        call = self.store.admit(owner, QUOTAS[owner])
+        if expected := self.no_room(owner):
+            with pytest.raises((QuotaExceeded, QueueFull), match=expected):
+                self.run(call)
+        else:
+            assert self.run(call) == len(self.waiting())
 
     @rule(id=known, owner=st.sampled_from([None, *OWNERS]))
     def cancel(self, id: str, owner: str | None) -> None:
@@ -208,16 +229,19 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(task=claims)
     def succeed(self, task: Task) -> None:
         held = self.held(task)
-        assert self.run(self.store.succeed(task, f"{task.id}/{task.fence}.png", "name.png", {"fence": task.fence})) is held
+        done = self.run(self.store.succeed(task, f"{task.id}/{task.fence}.png", "name.png", {"fence": task.fence}))
+        assert done is (held or self.ended_by(task, Status.SUCCESS))
         if held:
+            self.tasks[task.id].ended_by = task
             self.tasks[task.id].progress = 100
             self.tasks[task.id].move(Status.SUCCESS)
 
     @rule(task=claims)
     def fail(self, task: Task) -> None:
         held = self.held(task)
-        assert self.run(self.store.fail(task, "no face", {})) is held
+        assert self.run(self.store.fail(task, "no face", {})) is (held or self.ended_by(task, Status.FAILURE))
         if held:
+            self.tasks[task.id].ended_by = task
             self.tasks[task.id].move(Status.FAILURE)
 
     @rule(task=claims)
@@ -239,7 +263,7 @@ class StoreMachine(RuleBasedStateMachine):
         assert set(ended) <= set(overdue)
         for id in ended:
             self.tasks[id].move(Status.FAILURE)
-            self.tasks[id].reason = OVERDUE.format(seconds=DEADLINE_S)
+            self.tasks[id].reason = OVERDUE
 
     @rule()
     def take_expired(self) -> None:
@@ -264,8 +288,8 @@ class StoreMachine(RuleBasedStateMachine):
             )
             assert (task.finish_time is not None) is task.status.terminal
             assert bool(task.fail_reason) is (task.status is Status.FAILURE)
-            for reason in (CANCELLED, OVERDUE.format(seconds=DEADLINE_S)):
-                assert (task.fail_reason == reason) is (expected.reason == reason), "such a task never ends otherwise"
+            for reason in (CANCELLED, OVERDUE):
+                assert (task.fail_reason or "").startswith(reason) is (expected.reason == reason), "such a task never ends otherwise"
             assert task.owner == expected.owner
             assert bool(task.result) is (task.status is Status.SUCCESS)
         assert self.run(self.store.count_waiting()) == len(self.waiting())

@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, create_engine, event
 
-from serve_app.tasks import outbox, query, quota, repeats, transitions
+from serve_app.tasks import outbox, query, quota, repeats, room, transitions
 from serve_app.tasks.outbox import Due, GivenUp, Outcome, PutOff, Verdict
 from serve_app.tasks.quota import Quota
 from serve_app.tasks.schema import metadata
@@ -21,6 +21,7 @@ def whole_life(connection: Connection) -> None:
         assert repeats.first(connection, new) is None
         quota.check(connection, "key", Quota(9, 9), "2030-01-31")
         quota.count(connection, "key", Quota(9, 9), "2030-01-31")
+        room.enter(connection, 9)
         transitions.add(connection, Task(id, Status.NOT_START, 0, None, None, "http://a/", None, "http://b", 1, owner="key"), new)
         assert repeats.first(connection, new)
     for owner in (None, "key"):
@@ -40,7 +41,9 @@ def whole_life(connection: Connection) -> None:
     assert transitions.advance(connection, first, 20, 1)
     assert transitions.renew(connection, first, 5)
     assert transitions.release(connection, third)
-    assert transitions.end(connection, second, {"status": Status.SUCCESS}, 2)
+    for _ in range(2):
+        assert transitions.end(connection, second, {"status": Status.SUCCESS, "result": "r"}, 2)
+    assert len(room.last(connection, 0)) == 1
     assert transitions.take_expired(connection, 9, 1, "lost", 9) == 0
     assert query.count_waiting(connection) == query.count_unfinished(connection) == 1
     assert query.held(connection, [first, second, third]) == set()

@@ -22,7 +22,7 @@ ARGS = {
     "fake": {"seconds": 0.25},
     "pipeline": {"in_flight": 1},
     "ingress": {"max_dispatched": 2},
-    "limits": {"max_waiting": MAX_WAITING},
+    "limits": {"max_unfinished": 1 + MAX_WAITING},
 }
 FACE, PHOTO = HANKS.read_bytes(), jpeg(head(2))
 

@@ -11,8 +11,8 @@ from sqlalchemy import Column, text
 
 from serve_app.tasks.words import Words
 
-revision = "0004"
-down_revision = "0003"
+revision = "0005"
+down_revision = "0004"
 
 DEAD = text("due IS NULL")
 

@@ -1,0 +1,133 @@
+"""How many unfinished tasks there may be: as many as can be finished by their deadline, going by how fast tasks were finished lately."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from sqlalchemy import Connection, bindparam, func, select
+
+from serve_app.tasks.database import Database
+from serve_app.tasks.query import count_unfinished
+from serve_app.tasks.schema import finished, tasks
+
+FLOOR = 32  # a handful of slow tasks says little about how many could be worked on at a time
+UNMEASURED = 1_000
+_WINDOW_MS = 600_000
+_SAMPLE = 200
+_LEAST = 10
+_FRESH_MS = 3_000
+_LOCK = 0x66616366  # any number, but always the same, and not that of the migrations
+_CLOSE = 64  # more than there are commits at a time
+
+_LAST = (
+    select(tasks.c.start_time, tasks.c.finish_time, tasks.c.fail_reason)
+    .where(finished, tasks.c.finish_time > bindparam("since"), tasks.c.start_time.is_not(None))
+    .order_by(tasks.c.finish_time.desc(), tasks.c.id.desc())
+    .limit(_SAMPLE)
+)
+_TAKE_TURNS = select(func.pg_advisory_xact_lock(_LOCK))
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """max_unfinished: how many unfinished tasks there may be; None: it is measured. key_share: how much of that one key may have."""
+
+    max_unfinished: int | None = None
+    key_share: float = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """most: unfinished tasks there may be. most_of_key: of them, those of one key. rate: tasks finished a second; None: not measured."""
+
+    most: int
+    most_of_key: int
+    rate: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """start, finish: milliseconds since the epoch. by_worker: not by a deadline or by whoever cancelled it."""
+
+    start: int
+    finish: int
+    by_worker: bool = True
+
+
+class QueueFull(Exception):
+    """There are as many unfinished tasks as there may be."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"{most} tasks are unfinished")
+
+
+class Meter:
+    """Says how much room there is; looks at the table at most every few seconds."""
+
+    def __init__(self, database: Database, bounds: Bounds, deadline_s: float, clock: Callable[[], int], not_work: Sequence[str]) -> None:
+        """not_work: what a fail_reason begins with that no worker gave."""
+        self._database, self._bounds, self._deadline_s, self._clock = database, bounds, deadline_s, clock
+        self._not_work = tuple(not_work)
+        self._looking = asyncio.Lock()
+        self._looked: int | None = None
+        self.seen: Room | None = None  # as it was found last
+
+    async def room(self) -> Room:
+        """Raises DatabaseUnavailable."""
+        async with self._looking:  # many may ask; one looks
+            now = self._clock()
+            if self.seen is None or self._looked is None or not 0 <= now - self._looked < _FRESH_MS:
+                self.seen, self._looked = await self._look(now), now
+            return self.seen
+
+    async def _look(self, now: int) -> Room:
+        most, share = self._bounds.max_unfinished, self._bounds.key_share
+        if most is not None:
+            return _room(most, share, None)
+        rate = rate_of(await self._database.read(partial(last, since=now - _WINDOW_MS, not_work=self._not_work)))
+        return _room(UNMEASURED if rate is None else max(FLOOR, int(self._deadline_s * rate)), share, rate)
+
+
+def last(connection: Connection, since: int, not_work: tuple[str, ...] = ()) -> list[Ended]:
+    """Tasks that were worked on and ended after `since`, the latest of them."""
+    rows = connection.execute(_LAST, {"since": since})
+    return [Ended(row.start_time, row.finish_time, not (row.fail_reason or "").startswith(not_work)) for row in rows]
+
+
+def rate_of(ended: Sequence[Ended]) -> float | None:
+    """Tasks finished per second of the time in which any of these was worked on; None where too few are known to tell.
+
+    While tasks wait, that is the throughput. While none does, it is less than what the service could do: it grows with the load, up to
+    that. Only what was done since the first of them ended counts: a task that was lost and made again hours long says nothing about others.
+    """
+    if len(ended) < _LEAST:
+        return None
+    by_end = sorted(ended, key=lambda one: one.finish)
+    first, rest = by_end[0], by_end[1:]
+    busy_ms, until = 0, first.finish
+    for one in sorted(rest, key=lambda one: one.start):
+        busy_ms += max(0, one.finish - max(one.start, until))
+        until = max(until, one.finish)
+    return 1000 * sum(one.by_worker for one in rest) / busy_ms if busy_ms else None
+
+
+def check(connection: Connection, most: int) -> None:
+    """Is there room for one more? Raises QueueFull."""
+    if count_unfinished(connection) >= most:
+        raise QueueFull(most)
+
+
+def enter(connection: Connection, most: int) -> None:
+    """`check` for the transaction that adds a task. Where the room is nearly full, such transactions go on one by one."""
+    if (unfinished := count_unfinished(connection)) >= most:
+        raise QueueFull(most)
+    if connection.dialect.name == "postgresql" and unfinished + max(_CLOSE, most // 10) >= most:
+        connection.execute(_TAKE_TURNS).close()
+        check(connection, most)
+
+
+def _room(most: int, share: float, rate: float | None) -> Room:
+    return Room(most, max(1, int(most * share)), rate)

@@ -1,0 +1,65 @@
+"""What the database says: while the faults are made, and at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from dataclasses import dataclass, field
+
+import asyncpg
+
+_ALL = "select id, status, state, fail_reason, result, attempt, fence, submit_time, finish_time from tasks"
+LOOK_S = 1.0
+ENDS = ("SUCCESS", "FAILURE")
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A row. state: the number of the submit that made it."""
+
+    id: str
+    status: str
+    state: str
+    fail_reason: str | None
+    result: str | None
+    attempt: int
+    fence: int
+    submit_time: int
+    finish_time: int | None
+
+
+@dataclass(slots=True)
+class Records:
+    """Looks again and again; wrong: rows that changed as none may. latest: the rows as they were last."""
+
+    url: str
+    latest: dict[str, Record] = field(default_factory=dict)
+    wrong: list[str] = field(default_factory=list)
+    looks: int = 0
+
+    async def watch(self) -> None:
+        """Until cancelled."""
+        while True:
+            with contextlib.suppress(OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):  # one of the faults
+                await self.look()
+            await asyncio.sleep(LOOK_S)
+
+    async def look(self) -> None:
+        connection = await asyncpg.connect(self.url, timeout=5)
+        try:
+            rows = await connection.fetch(_ALL)
+        finally:
+            await connection.close(timeout=5)
+        found = {row["id"]: Record(**row) for row in rows}
+        for id, before in self.latest.items():
+            self._compare(before, found.get(id))
+        self.latest = found
+        self.looks += 1
+
+    def _compare(self, before: Record, now: Record | None) -> None:
+        if now is None:
+            self.wrong.append(f"the row of task {before.id} is gone")
+        elif before.status in ENDS and now != before:
+            self.wrong.append(f"task {before.id} had ended and changed: {before} {now}")
+        elif now.fence < before.fence:
+            self.wrong.append(f"the fence of task {before.id} fell from {before.fence} to {now.fence}")

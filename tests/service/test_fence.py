@@ -1,0 +1,50 @@
+"""A worker that stood still past its lease does no harm when it goes on: a real replica, stopped and woken by signals."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+from pathlib import Path
+
+from serve_app.tasks.task import Status
+from serve_app.vision.image import decode
+from tests.service.client import Client
+from tests.service.pipelines import log_of, process_of, site
+
+REFUSED = "its result was refused, for it is not ours any more"
+
+
+async def test_a_replica_that_was_paused_past_its_lease_cannot_commit(client: Client, tmp_path: Path) -> None:
+    """Stopped at the worst moment: its picture is stored, its commit is about to be made."""
+    async with site(tmp_path, batch_s=1.0, pipelines=2, lease_s=2.0, renew_s=0.5) as here, asyncio.timeout(60):
+        paused = process_of(0)
+        task = await here.submit()
+        late = here.run_next("late", pipeline=0)
+        await here.reaches(task, Status.IN_PROGRESS)
+        writers = sqlite3.connect(tmp_path / "tasks.db", isolation_level=None, timeout=20)
+        writers.execute("begin immediate")  # no commit of anybody's from here on
+        while not any(name.startswith(f"{task.id}-") for name in here.files()):
+            await asyncio.sleep(0.01)
+        os.kill(paused, signal.SIGSTOP)
+        try:
+            writers.close()
+            (too_late,) = (name for name in here.files() if name.startswith(f"{task.id}-"))
+            while not await here.store.take_expired(10):
+                await asyncio.sleep(0.05)
+            assert await here.run_next("early", pipeline=1)
+            ended = await here.state(task)
+            assert (ended.status, ended.fence) == (Status.SUCCESS, 2)
+            assert REFUSED not in log_of(0)
+        finally:
+            os.kill(paused, signal.SIGCONT)
+        assert await late, "it tried to the end"
+        assert process_of(0) == paused, "nobody has killed it meanwhile"
+        assert log_of(0).count(f"task {task.id}: {REFUSED}") == 1
+        assert REFUSED not in log_of(1)
+        assert await here.state(task) == ended
+        assert ended.result_name != too_late
+        assert here.files() == [ended.result_name]
+        picture = decode(await here.blobs.get(str(ended.result)))
+        assert picture.bgr.shape == (512, 512, 3)
