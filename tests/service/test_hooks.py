@@ -44,10 +44,11 @@ def test_what_dies_between_an_end_and_its_hook_tells_it_after_the_restart(tmp_pa
             task = client.submit(HANKS.read_bytes(), ASTRONAUT.read_bytes(), notifyHook=hook.url)
             assert client.finished(task)["status"] == "SUCCESS"
             kill_all(service.process.pid)
-        heard = len(hook.told(task))
+        before = hook.told(task)
+        ends = sum(state["status"] == "SUCCESS" for state in before)
         deaf = False
         with serving("--family", "fake", environment=environment, data=tmp_path) as service:
-            told = hook.wait_for_end(task, times=1 + sum(state["status"] == "SUCCESS" for state in hook.told(task)))[heard:]
+            told = hook.wait_for_end(task, times=ends + 1)[len(before) :]
             assert told[-1]["status"] == "SUCCESS"
             assert told[-1] == Client(service.base).fetch(task)
         last = hook.calls[-1]
