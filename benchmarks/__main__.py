@@ -1,7 +1,7 @@
 """`python -m benchmarks [NAME]`, or `make bench NAME=...`: measures on this machine and writes benchmarks/results/.
 
-Absolute figures are medians of several runs and go with the machine they were measured on. What `latency`, `stages` and `store`
-say must hold makes it exit with 1. CI does not run it: absolute figures gate nothing there.
+Absolute figures are medians of several runs and go with the machine they were measured on. What `latency`, `stages`, `store`
+and `hooks` say must hold makes it exit with 1. CI does not run it: absolute figures gate nothing there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks import latency, store
+from benchmarks import hooks, latency, store
 from benchmarks.machine import machine, machine_line
 from serve_app.deployments import environment
 from tests.standins import Kind
@@ -66,20 +66,26 @@ def run_store(wanted: Wanted) -> tuple[dict[str, Any], str]:
     return result, store.table(result)
 
 
+def run_hooks(wanted: Wanted) -> tuple[dict[str, Any], str]:
+    result = hooks.run(wanted.rounds)
+    return result, hooks.table(result)
+
+
 BENCHMARKS: dict[str, Callable[[Wanted], tuple[dict[str, Any], str]]] = {
     "latency": run_latency,
     "batching": run_batching,
     "stages": run_stages,
     "store": run_store,
+    "hooks": run_hooks,
 }
 
 
 def main(
-    name: Annotated[str, typer.Argument(help="latency, batching, stages or store; blank for all")] = "",
+    name: Annotated[str, typer.Argument(help="latency, batching, stages, store or hooks; blank for all")] = "",
     runs: Annotated[int, typer.Option(help="Figures are medians of so many runs")] = 5,
     swaps: Annotated[int, typer.Option(help="Swaps one after another in a run")] = 40,
     tasks: Annotated[int, typer.Option(help="Tasks of a saturated run, requests of a batching run")] = 300,
-    rounds: Annotated[int, typer.Option(help="Rounds of stages and of store, of which the medians count")] = 31,
+    rounds: Annotated[int, typer.Option(help="Rounds of stages and of store, of which the medians count; of hooks an eighth")] = 31,
     standins: Annotated[
         Kind, typer.Option(help="Model files of stages: 1/8 of the channels, or the real size, 746 MB and slow")
     ] = "narrow",

@@ -13,6 +13,7 @@ from typing import Annotated, NoReturn
 import typer
 from tqdm import tqdm
 
+from serve_app.cli_hooks import app as hooks
 from serve_app.cli_keys import app as keys
 from serve_app.cli_store import app as store
 from serve_app.deployments import environment
@@ -34,6 +35,7 @@ models = typer.Typer(no_args_is_help=True, help="The model files.")
 app.add_typer(models, name="models")
 app.add_typer(keys, name="key")
 app.add_typer(store, name="store")
+app.add_typer(hooks, name="hooks")
 
 READY = """
 faceswap-serve is ready on {base} (family {family}); Ctrl-C stops it. Try it with two photographs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
@@ -17,6 +18,7 @@ from serve_app.settings import Secrets, database_of
 from serve_app.tasks.database import DatabaseUnavailable, is_sqlite, missing, now_ms, open_database, shown
 from serve_app.tasks.keys import Key, KeyRing, KeyUse
 from serve_app.tasks.migrate import DatabaseTooNew, migrate
+from serve_app.tasks.secret import checked, new_secret
 
 T = TypeVar("T")
 
@@ -28,6 +30,8 @@ The line above is the token; it is shown this once and kept nowhere. Clients sen
 
 A running service knows it within 5 s. faceswap key revoke {id} ends it.
 """
+GENERATE = "generate"
+SECRET = "Signs the callbacks of its tasks: generate, or whsec_..., or - to read that from standard input"
 _SPAN = re.compile(r"(\d{1,5})([hd])")
 _HOUR_MS = {"h": 3_600_000, "d": 24 * 3_600_000}
 _HEADS = ("id", "label", "role", "state", "today", "in all", "unfinished", "created", "expires")
@@ -42,18 +46,22 @@ def create(
     daily: Annotated[int | None, typer.Option(min=1, help="Submits a day; no limit without")] = None,
     concurrent: Annotated[int | None, typer.Option(min=1, help="Tasks unfinished at a time; no limit without")] = None,
     expires: Annotated[str | None, typer.Option(help="After 12h or 30d, or at 2030-01-31 or 2030-01-31T18:00; never without")] = None,
+    hook_secret: Annotated[str | None, typer.Option(help=SECRET)] = None,
     config: Config = DEFAULT_CONFIG,
     data: Data = None,
 ) -> None:
-    """Make a key. Its token goes to standard output, what to do with it to standard error."""
+    """Make a key. Its token goes to standard output, and after it a generated secret; what to do with them to standard error."""
 
     async def work(ring: KeyRing) -> tuple[Key, str]:
         until = None if expires is None else moment(expires, now_ms())
-        return await ring.create(label, role, daily, concurrent, until)
+        return await ring.create(label, role, daily, concurrent, until, secret)
 
+    secret = None if hook_secret is None else _secret("create", hook_secret)
     key, token = _on_keys("create", work, config, data)
     typer.echo(f"key {key.id}, role {key.role}" + (f", {label}" if label else ""), err=True)
     typer.echo(token)
+    if secret and hook_secret == GENERATE:
+        typer.echo(secret)
     typer.echo(HOW.format(id=key.id), err=True)
 
 
@@ -73,6 +81,40 @@ def revoke(
     if not _on_keys("revoke", lambda ring: ring.revoke(id), config, data):
         fail("key revoke", f"there is no key {id}; faceswap key list shows them")
     typer.echo(f"key {id} is revoked")
+
+
+@app.command("hook-secret")
+def set_hook_secret(
+    id: Annotated[str, typer.Argument(help="The key's id, as `faceswap key list` shows it")],
+    secret: Annotated[str, typer.Argument(help=SECRET + "; none: no secret")] = GENERATE,
+    keep: Annotated[bool, typer.Option("--keep", help="The one that it has signs beside the new one, until this is said without")] = False,
+    config: Config = DEFAULT_CONFIG,
+    data: Data = None,
+) -> None:
+    """What callbacks of a key's tasks are signed with, as standardwebhooks.com says. A running service knows it within 5 s.
+
+    A generated secret goes to standard output, this once.
+    """
+
+    async def work(ring: KeyRing) -> bool:
+        older = await ring.hook_secret(id) if keep else None
+        both = " ".join(part for part in (new, older) if part)
+        return await ring.set_hook_secret(id, checked(both) if both else None)
+
+    new = None if secret == "none" else _secret("hook-secret", secret)
+    if not _on_keys("hook-secret", work, config, data):
+        fail("key hook-secret", f"there is no key {id}; faceswap key list shows them")
+    if new and secret == GENERATE:
+        typer.echo(new)
+    typer.echo(f"callbacks of key {id} are {'signed' if new else 'not signed with a secret of its own'}", err=True)
+
+
+def _secret(command: str, given: str) -> str:
+    """Without a secret in the list of processes: from standard input, or made here."""
+    try:
+        return new_secret() if given == GENERATE else checked(sys.stdin.readline() if given == "-" else given)
+    except ValueError as error:
+        fail(f"key {command}", error)
 
 
 def moment(text: str, now: int) -> int:

@@ -15,6 +15,8 @@ from limits import parse as parse_rate
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from serve_app.tasks.secret import checked
+
 MOST_BODY_BYTES = 64_000_000  # Ray's proxy turns larger ones down before anybody reads them
 _BUCKET = re.compile(r"s3://[A-Za-z0-9._-]{3,255}(/[^?#@]*)?")
 
@@ -77,7 +79,13 @@ class IngressSettings(Group):
     )
     recovery_period_s: float = Field(5.0, gt=0, description="how often waiting rows and expired leases are looked for (+-20 %)")
     sweep_period_s: float = Field(60.0, gt=0, description="how often pictures are deleted that a dead process left behind (+-20 %)")
-    callbacks_in_flight: int = Field(10, ge=1, description="callbacks being sent at a time per Ingress replica")
+    callbacks_in_flight: int = Field(
+        2048,
+        ge=1,
+        le=10_000,
+        description="callbacks being sent at a time per Ingress replica, not counting those that have had no answer for half a second: "
+        "as many again may be of that kind",
+    )
 
 
 class Retention(Group):
@@ -218,6 +226,11 @@ class Secrets(BaseSettings):
         "from AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION. Unset: the folder blobs in data_dir",
     )
     notify_hook: str | None = Field(None, repr=False, description="told of every change when a request names no notifyHook")
+    hook_secret: SecretStr | None = Field(
+        None,
+        description="signs callbacks, as standardwebhooks.com says, of keys that have no secret of their own: `whsec_` and base64; several "
+        "told apart by blanks sign side by side",
+    )
     public_url: str | None = Field(None, description="how clients reach the service; start of imageUrl. Unset: as the request came in")
 
     @field_validator("secret")
@@ -226,6 +239,11 @@ class Secrets(BaseSettings):
         if secret is not None and not secret.get_secret_value().strip():
             raise ValueError("is blank; unset it for a service that is open to everybody who reaches it")
         return secret
+
+    @field_validator("hook_secret")
+    @classmethod
+    def _signs(cls, secret: SecretStr | None) -> SecretStr | None:
+        return None if secret is None else SecretStr(checked(secret.get_secret_value()))
 
     @field_validator("database_url")
     @classmethod

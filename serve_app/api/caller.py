@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 from starlette.types import Scope
 
+from serve_app.api.errors import Answer, ApiError
 from serve_app.tasks.keys import Role
 from serve_app.tasks.quota import Quota
 
@@ -33,6 +34,12 @@ class Caller:
         caller = request.scope[_SCOPE]
         assert isinstance(caller, Caller)
         return caller
+
+
+def require_admin(request: Request) -> None:
+    """Raises ApiError FORBIDDEN."""
+    if Caller.of(request).role != "admin":
+        raise ApiError(Answer.FORBIDDEN, reason="Only keys with the role admin may ask this.")
 
 
 def introduce(scope: Scope, caller: Caller) -> Scope:

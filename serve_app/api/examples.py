@@ -46,5 +46,6 @@ BODIES: dict[type[BaseModel], dict[str, Any]] = {
         "accountFilter": {"instanceId": "61"},
     },
     schema.IdsBody: {"ids": [TASK["id"]]},
+    schema.ResendBody: {"host": "client.example", "dead": True},
     schema.QueryBody: {"pageNumber": 0, "pageSize": 10, "sort": "submitTime,desc", "statusSet": ["SUCCESS"]},
 }

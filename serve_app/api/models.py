@@ -32,6 +32,12 @@ class TaskProperties(Model):
     bot_type: Literal["INSIGHT_FACE"]
     discord_instance_id: str
     final_prompt: str
+    notify_hook_error: str = Field(
+        # Absent where there is none, and never null.
+        None,  # type: ignore[assignment]
+        description="Why the task's hook was given up.",
+        json_schema_extra=lambda shape: shape.pop("default", None),  # type: ignore[arg-type]
+    )
 
 
 class Task(Model):
@@ -105,6 +111,35 @@ class Page(Model):
     sort: Sort
     total_elements: int
     total_pages: int
+
+
+class Hook(Model):
+    """One state of one task that its hook has not heard, or not yet."""
+
+    task: str
+    status: Status
+    state: Literal["pending", "trying", "dead"] = Field(description="dead: given up.")
+    host: str = Field(description="Of the hook's URL; the rest is nobody's business.")
+    owner: str = Field(description="Id of the task's key.")
+    created: Millis
+    due: Millis | None = Field(description="When it is tried next; null: never.")
+    attempts: int
+    error: str | None
+
+
+class Hooks(Model):
+    """Callbacks that are owed or were given up, oldest first."""
+
+    pending: int = Field(description="How many are owed, whatever was asked for.")
+    oldest: Millis | None = Field(description="Since when the oldest of them is.")
+    dead: int = Field(description="How many were given up.")
+    hooks: list[Hook]
+
+
+class Resent(Model):
+    """How many tasks' hooks hear again."""
+
+    count: int
 
 
 class Health(Model):

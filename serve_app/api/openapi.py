@@ -51,6 +51,7 @@ class Operation:
     answers: tuple[Answer, ...] = ()
     headers: tuple[str, ...] = ()
     body_required: bool = False
+    query: type[BaseModel] | None = None
 
 
 def _list(of: type[BaseModel]) -> dict[str, Any]:
@@ -59,6 +60,7 @@ def _list(of: type[BaseModel]) -> dict[str, Any]:
 
 _PICTURES = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/jpeg", "image/png", "image/webp")}
 _TEXT = {"application/json": {"schema": {"type": "object"}}}
+_HOOKS = {"application/json": {"schema": {"type": "array", "items": {"$ref": _REF + models.Hook.__name__}}}}
 _ONE = (Answer.TASK_UNKNOWN, *_STORED)
 
 OPERATIONS = (
@@ -103,6 +105,30 @@ OPERATIONS = (
         (Answer.FORBIDDEN, *_STORED),
     ),
     Operation("GET", "/mj/task-admin/{id}/fetch", "One task of any key.", models.Task, answers=(Answer.FORBIDDEN, *_ONE)),
+    Operation(
+        "GET",
+        "/mj/task-admin/hooks",
+        "Callbacks that are owed or were given up, of every key.",
+        models.Hooks,
+        answers=(Answer.INVALID, Answer.FORBIDDEN, *_STORED),
+        query=schema.HookQuery,
+    ),
+    Operation(
+        "GET",
+        "/mj/task-admin/hooks/{id}",
+        "What the hook of one task has not heard.",
+        _HOOKS,
+        answers=(Answer.FORBIDDEN, *_ONE),
+    ),
+    Operation(
+        "POST",
+        "/mj/task-admin/hooks/resend",
+        "Send callbacks again: of a task, or everything of a host, or what was given up.",
+        models.Resent,
+        schema.ResendBody,
+        (Answer.FORBIDDEN, *_ONE),
+        body_required=True,
+    ),
     Operation("GET", "/health", "What runs here. Always 200.", models.Health),
     Operation("GET", "/ready", "Whether tasks are accepted: 200 or 503.", models.Health),
     Operation("GET", "/openapi.json", "This document.", _TEXT),
@@ -114,8 +140,8 @@ def document(root: str = "", operations: Iterable[Operation] = OPERATIONS) -> di
     models_used = [
         (model, mode)
         for mode, group in (
-            ("validation", (schema.SwapBody, schema.IdsBody, schema.QueryBody)),
-            ("serialization", (models.Envelope, models.Task, models.Page, models.Health)),
+            ("validation", (schema.SwapBody, schema.IdsBody, schema.QueryBody, schema.ResendBody)),
+            ("serialization", (models.Envelope, models.Task, models.Page, models.Hooks, models.Resent, models.Health)),
         )
         for model in group
     ]
@@ -152,6 +178,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "summary": operation.summary,
         "parameters": [
             *({"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names),
+            *(_queried(operation.query) if operation.query else ()),
             *(_header(name) for name in (*_COMMON, *operation.headers)),
         ],
         "responses": _responses(operation),
@@ -166,6 +193,11 @@ def _operation(operation: Operation) -> dict[str, Any]:
 
 def _keyed(operation: Operation) -> bool:
     return operation.path.startswith("/mj/") and not operation.path.startswith("/mj/image/")
+
+
+def _queried(model: type[BaseModel]) -> list[dict[str, Any]]:
+    members = model.model_json_schema()["properties"]
+    return [{"name": name, "in": "query", "description": shape.pop("description"), "schema": shape} for name, shape in members.items()]
 
 
 def _header(name: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from starlette.routing import Route
 
 from serve_app.api.docs import Docs
+from serve_app.api.hooks import HookRoutes
 from serve_app.api.pictures import Pictures
 from serve_app.api.rate import Rates
 from serve_app.api.service import Service
@@ -15,6 +16,7 @@ from serve_app.api.tasks import Tasks
 
 def routes(service: Service, rates: Rates) -> list[Route]:
     submit, tasks, pictures, state = Submit(service, rates), Tasks(service), Pictures(service), State(service)
+    hooks = HookRoutes(service)
     return [
         Route("/mj/insight-face/swap", submit.swap, methods=["POST"]),
         Route("/mj/task/list-by-condition", tasks.listed, methods=["POST"]),
@@ -28,6 +30,9 @@ def routes(service: Service, rates: Rates) -> list[Route]:
         Route("/mj/task/{id}", tasks.delete, methods=["DELETE"]),
         Route("/mj/task-admin/query", tasks.admin_query, methods=["POST"]),
         Route("/mj/task-admin/{id}/fetch", tasks.admin_fetch, methods=["GET"]),
+        Route("/mj/task-admin/hooks", hooks.listed, methods=["GET"]),
+        Route("/mj/task-admin/hooks/resend", hooks.resend, methods=["POST"]),
+        Route("/mj/task-admin/hooks/{id}", hooks.shown, methods=["GET"]),
         Route("/mj/image/{name}", pictures.picture, methods=["GET"]),
         Route("/health", state.health, methods=["GET"]),
         Route("/ready", state.ready, methods=["GET"]),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
 
 from serve_app.api.errors import Answer, ApiError
+from serve_app.tasks.hooks import MOST
 from serve_app.tasks.task import ACTION, DESCRIPTION, PROMPT, Status, Task
 
 MAX_WAIT_S = 60
@@ -103,6 +104,26 @@ class QueryBody(Body):
         return {name: value for name, value in given.items() if value is not None and value != ""}
 
 
+class HookQuery(Body):
+    """GET /mj/task-admin/hooks."""
+
+    model_config = ConfigDict(strict=False)
+
+    state: Literal["pending", "dead"] | None = Field(None, description="`dead`: only those given up; `pending`: only the others.")
+    host: str | None = Field(None, max_length=MAX_FILTER, description="Of this host, with its port where the hook's URL names one.")
+    limit: int = Field(100, ge=1, le=MOST, description="At most so many, the oldest.")
+
+
+class ResendBody(Body):
+    """POST /mj/task-admin/hooks/resend: one task's, or everything that is owed and fits."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    task: str | None = Field(None, max_length=64, description="A task's id: its hook hears its present state, also a second time.")
+    host: str | None = Field(None, max_length=MAX_FILTER, description="All of this host.")
+    dead: bool = Field(False, description="All that were given up; with `host` those of it.")
+
+
 def invalid(error: ValidationError) -> ApiError:
     """The answer for a body that is not what its model says; names the member, quotes nothing of the value."""
     found = error.errors(include_url=False, include_input=False, include_context=False)[0]
@@ -122,12 +143,13 @@ def task_json(task: Task, public_url: str | None) -> dict[str, object]:
 
     progress is never null, "100%" only together with SUCCESS and imageUrl, "" on failure. failReason is a text on failure and null
     otherwise. Times are integers or null, and a finished task has a startTime. There is no imageUrls or videoUrls: clients take
-    even an empty list for pictures. The hook is not repeated: it may be the operator's own.
+    even an empty list for pictures. The hook is not repeated: it may be the operator's own; why it was given up is.
     """
     image_url = f"{(public_url or task.base_url).rstrip('/')}/mj/image/{task.result_name}" if _done(task) and task.result else None
     reason = (task.fail_reason or _UNKNOWN_FAILURE) if task.status is Status.FAILURE else None
     start = task.submit_time if task.start_time is None and task.finish_time is not None else task.start_time
     instance = task.instance_id or ""
+    given_up = {"notifyHookError": task.hook_error} if task.hook_error else {}
     return {
         "id": task.id,
         "action": ACTION,
@@ -146,7 +168,7 @@ def task_json(task: Task, public_url: str | None) -> dict[str, object]:
         "botType": "INSIGHT_FACE",
         "mode": task.mode.upper() if task.mode else None,
         "buttons": [],
-        "properties": {**task.properties, "botType": "INSIGHT_FACE", "discordInstanceId": instance, "finalPrompt": ""},
+        "properties": {**task.properties, **given_up, "botType": "INSIGHT_FACE", "discordInstanceId": instance, "finalPrompt": ""},
         "displays": {
             "action": ACTION,
             "status": task.status.value,

@@ -11,6 +11,7 @@ from serve_app.api.config import ApiConfig
 from serve_app.api.errors import Answer, ApiError, log_failure
 from serve_app.egress.client import Egress
 from serve_app.tasks.blobs import BlobStore, BlobsUnavailable
+from serve_app.tasks.hooks import Hooks
 from serve_app.tasks.keys import KeyRing
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Task
@@ -29,6 +30,7 @@ class Service:
     config: ApiConfig
     on_accepted: Callable[[Task], None]
     health: Callable[[], Awaitable[dict[str, object]]]
+    hooks: Hooks
 
 
 @asynccontextmanager

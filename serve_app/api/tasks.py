@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from serve_app.api.again import sent_before
 from serve_app.api.body import read_body
-from serve_app.api.caller import Caller
+from serve_app.api.caller import Caller, require_admin
 from serve_app.api.errors import Answer, ApiError, JsonResponse, envelope
 from serve_app.api.schema import task_json
 from serve_app.api.search import page_json, parse_ids, parse_query, query_of
@@ -31,7 +31,7 @@ class Tasks:
         return await self._one(request, Caller.of(request).owner)
 
     async def admin_fetch(self, request: Request) -> Response:
-        _admin(request)
+        require_admin(request)
         return await self._one(request, None)
 
     async def listed(self, request: Request) -> Response:
@@ -52,7 +52,7 @@ class Tasks:
         return await self._page(request, Caller.of(request).owner)
 
     async def admin_query(self, request: Request) -> Response:
-        _admin(request)
+        require_admin(request)
         return await self._page(request, None)
 
     async def cancel(self, request: Request) -> Response:
@@ -99,8 +99,3 @@ class Tasks:
         async with store_errors():
             found = await self._store.query(query, owner) if query else Page([], 0)
         return JsonResponse(page_json(found, body, [task_json(task, self._public_url) for task in found.tasks]))
-
-
-def _admin(request: Request) -> None:
-    if Caller.of(request).role != "admin":
-        raise ApiError(Answer.FORBIDDEN, reason="Only keys with the role admin may ask this.")

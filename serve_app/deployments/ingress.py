@@ -23,13 +23,16 @@ from serve_app.egress.client import Egress
 from serve_app.engines.runtimes import versions
 from serve_app.settings import Secrets, Settings, blobs_of, database_of
 from serve_app.tasks.blobs import BlobStore
-from serve_app.tasks.database import open_database
+from serve_app.tasks.database import now_ms, open_database
 from serve_app.tasks.delivery import Courier
+from serve_app.tasks.hooks import Hooks
 from serve_app.tasks.keys import KeyRing
+from serve_app.tasks.lanes import affordable
 from serve_app.tasks.orphans import Orphans
 from serve_app.tasks.outbox import Outbox
 from serve_app.tasks.retention import Retention
 from serve_app.tasks.room import Bounds
+from serve_app.tasks.signing import Signer
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.sweep import Sweep
 from serve_app.tasks.task import Task
@@ -65,15 +68,18 @@ class Ingress:
             Retention(database, self._blobs, results_days=results_days, tasks_days=settings.retention.tasks_days),
             Orphans(self._store, self._blobs, results_days=results_days),
         )
-        self._keys = KeyRing(database)
+        self._keys, self._owed = KeyRing(database), Hooks(database)
         # Two, so that hooks whose names nobody resolves are never in the way of pictures.
         policy = AddressPolicy(settings.egress.allow_private)
-        self._hooks, self._pictures = Egress(policy, connections=settings.ingress.callbacks_in_flight), Egress(policy)
+        places = affordable(settings.ingress.callbacks_in_flight)
+        self._hooks, self._pictures = Egress(policy, connections=places.total, lookups=places.total), Egress(policy)
+        hook_secret = self._secrets.hook_secret
         self._courier = Courier(
             Outbox(database),
             self._render,
             self._hooks,
-            concurrency=settings.ingress.callbacks_in_flight,
+            sign=Signer(self._keys, hook_secret.get_secret_value() if hook_secret else None, self._secrets.notify_hook),
+            places=places,
             timeout_s=settings.egress.hook_timeout_s,
         )
         self._dispatcher = Dispatcher(
@@ -88,6 +94,7 @@ class Ingress:
             settle_s=settings.pipeline.renew_s,
         )
         self._engines: dict[str, dict[str, str]] = {}
+        self._hook_counts: dict[str, int | None] = {}
         self._engines_asked = float("-inf")
 
     def __serve_build_asgi_app__(self) -> Starlette:
@@ -104,7 +111,7 @@ class Ingress:
             allow_open=settings.allow_open,
             reply_request_id=False,  # Ray's proxy does
         )
-        service = Service(self._store, self._blobs, self._keys, self._pictures, config, on_accepted=self._accepted, health=self._health)
+        service = Service(self._store, self._blobs, self._keys, self._pictures, config, self._accepted, self._health, self._owed)
         return create_app(service, self._lifespan)
 
     @contextlib.asynccontextmanager
@@ -153,11 +160,23 @@ class Ingress:
             except Exception as error:
                 logger.warning("the models do not answer: %s", type(error).__name__)
                 self._engines = {}
+            self._hook_counts = await self._count_hooks()
         return {
             "status": "ok" if self._engines else "the models do not answer",
             "family": self._settings.family,
             "runtime": {name: engine["runtime"] for name, engine in self._engines.items()},
             "precision": self._settings.precision,
             "engines": self._engines,
+            "hooks": self._hook_counts,
             "versions": versions(),
         }
+
+    async def _count_hooks(self) -> dict[str, int | None]:
+        """Callbacks that are owed, the age of the oldest in seconds, and how many were given up; nothing while the database is away."""
+        try:
+            async with asyncio.timeout(HEALTH_TIMEOUT_S):
+                counts = await self._owed.counts()
+        except Exception as error:
+            logger.warning("callbacks cannot be counted: %s", type(error).__name__)
+            return {}
+        return {"pending": counts.pending, "oldest_s": counts.age_s(now_ms()), "dead": counts.dead}

@@ -23,6 +23,7 @@ _AGENT = {"User-Agent": "faceswap-serve"}
 _PICTURES = {"Accept": "image/jpeg, image/png, image/webp, */*;q=0.1", "Accept-Encoding": "identity"}
 _MOVED = {301, 302, 303, 307, 308}
 _REDIRECTS = 3
+_SHORT_BYTES, _SHORT_S = 16_384, 0.2
 _NO_URL = "not an http or https URL with a host that can be called"
 _NAME = re.compile(r"[a-z0-9_.-]{1,254}")
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")  # as the last label: what resolvers read as a part of an IPv4 address
@@ -45,17 +46,20 @@ class Egress:
     A name is resolved once for a connection, all its addresses are checked, and the socket is opened to one of those; every socket is
     checked again when it is opened, which also covers addresses written out in a URL. Connections are reused by host, port and TLS, so
     only to checked addresses. No proxy and no netrc of the environment, no cookies, and bodies as they were sent, not decompressed.
-    At most `connections` are open at a time; the wait for one is part of a request's time.
+    At most `connections` are open at a time, and at most `lookups` names are looked up; the wait for one is part of a request's time.
     """
 
-    def __init__(self, policy: AddressPolicy, *, connections: int = 32, resolver: AbstractResolver | None = None) -> None:
+    def __init__(
+        self, policy: AddressPolicy, *, connections: int = 32, lookups: int = 64, resolver: AbstractResolver | None = None
+    ) -> None:
         self._policy = policy
         self._connections = connections
-        self._lookups = resolver
+        self._lookups = lookups
+        self._inner = resolver
 
     async def start(self) -> None:
         """On the running loop."""
-        self._resolver = CheckedResolver(self._policy, self._lookups or SystemResolver())
+        self._resolver = CheckedResolver(self._policy, self._inner or SystemResolver(self._lookups))
         connector = aiohttp.TCPConnector(resolver=self._resolver, socket_factory=self._socket, limit=self._connections)
         self._session = aiohttp.ClientSession(
             connector=connector,
@@ -71,12 +75,14 @@ class Egress:
         await self._resolver.close()
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str], timeout_s: float) -> tuple[int, str | None]:
-        """The answer's status and its Retry-After. Redirects are not followed; the answer's body, which may never end, is not read.
+        """The answer's status and its Retry-After. Redirects are not followed. The answer's body, which may never end, is read only where
+        it is short and there at once, so that the connection can be used again.
 
         Raises AddressRefused, also for what is no URL, and FetchFailed (network, time), after which another try makes sense.
         """
         target = _target(url)
         async with _limited(target, timeout_s), self._session.post(target, data=body, headers=headers, allow_redirects=False) as answer:
+            await _pass_over(answer)
             return answer.status, answer.headers.get("Retry-After")
 
     async def get(self, url: str, *, max_bytes: int, timeout_s: float) -> bytes:
@@ -144,6 +150,15 @@ async def _limited(target: URL, timeout_s: float) -> AsyncIterator[None]:
         raise AddressRefused(_NO_URL) from None
     except (aiohttp.ClientError, OSError):
         raise FetchFailed("network", f"the connection to {target.host} broke off") from None
+
+
+async def _pass_over(answer: aiohttp.ClientResponse) -> None:
+    """Read a short body to its end, if it comes soon; what is not read costs the connection, nothing else."""
+    left = _SHORT_BYTES
+    with contextlib.suppress(TimeoutError, aiohttp.ClientError, OSError):
+        async with asyncio.timeout(_SHORT_S):
+            while left > 0 and not answer.content.at_eof() and (answer.content_length or 0) <= left:
+                left -= len(await answer.content.readany())
 
 
 async def _body(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:

@@ -3,37 +3,69 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
-from concurrent.futures import ThreadPoolExecutor
+import threading
 from ipaddress import ip_address
+from typing import TypeAlias
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from serve_app.egress.address import AddressPolicy
 
+Found: TypeAlias = list[ResolveResult]
+
 _THREADS = 64  # a lookup that nobody answers holds its thread for half a minute
 
 
 class SystemResolver(AbstractResolver):
-    """The system's lookups on threads of their own: the loop's are few, and names that nobody answers for would take them all."""
+    """The system's lookups, each on a thread of its own, at most `threads` at a time: a name that nobody answers for holds its thread for
+    half a minute, whoever waits for it. The loop's own threads are few; and a pool's would keep the process from ending."""
 
-    def __init__(self) -> None:
-        self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="lookup")
+    def __init__(self, threads: int = _THREADS) -> None:
+        self._free = asyncio.Semaphore(threads)
 
-    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC) -> list[ResolveResult]:
+    async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC) -> Found:
         """Raises OSError for an unknown name, UnicodeError for one that cannot be."""
+        await self._free.acquire()
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Found] = loop.create_future()
 
-        def look_up() -> list[ResolveResult]:
-            found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-            return [
-                ResolveResult(hostname=host, host=str(address[0]), port=port, family=kind, proto=proto, flags=socket.AI_NUMERICHOST)
-                for kind, _, proto, _, address in found
-            ]
+        def end(found: Found | None, error: Exception | None) -> None:
+            self._free.release()
+            if answer.cancelled():
+                return
+            if error:
+                answer.set_exception(error)
+            else:
+                answer.set_result(found or [])
 
-        return await asyncio.get_running_loop().run_in_executor(self._threads, look_up)
+        def work() -> None:
+            found, error = None, None
+            try:
+                found = _look_up(host, port, family)
+            except Exception as raised:
+                error = raised
+            with contextlib.suppress(RuntimeError):  # the loop is gone, and who asked with it
+                loop.call_soon_threadsafe(end, found, error)
+
+        try:
+            threading.Thread(target=work, name="lookup", daemon=True).start()
+        except RuntimeError as error:  # the system has no more threads
+            self._free.release()
+            raise OSError(None, str(error)) from None
+        return await answer
 
     async def close(self) -> None:
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        """Lookups under way end by themselves."""
+
+
+def _look_up(host: str, port: int, family: socket.AddressFamily) -> Found:
+    found = socket.getaddrinfo(host, port, family, socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    return [
+        ResolveResult(hostname=host, host=str(address[0]), port=port, family=kind, proto=proto, flags=socket.AI_NUMERICHOST)
+        for kind, _, proto, _, address in found
+    ]
 
 
 class CheckedResolver(AbstractResolver):

@@ -1,35 +1,44 @@
-"""Brings callbacks to their hooks: one loop that claims what is due, a few tries at a time, no hook in another's way."""
+"""Brings callbacks to their hooks: one loop that takes what is due, many tries at a time, no hook in another's way."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import random
-from collections import Counter
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
+from typing import TypeAlias
 
 import orjson
 
 from serve_app.egress.address import AddressRefused
 from serve_app.egress.client import Egress, FetchFailed
-from serve_app.tasks.database import now_ms
+from serve_app.tasks.database import DatabaseUnavailable, now_ms
+from serve_app.tasks.lanes import DAY_MS, LONGEST_WAIT_MS, Lanes, Places, Plan, Try
 from serve_app.tasks.outbox import Callback, Outbox, Outcome, Verdict
 from serve_app.tasks.task import Task
 
+Sign: TypeAlias = Callable[[Callback, bytes], Awaitable[Mapping[str, str]]]
+
 _log = logging.getLogger(__name__)
-_DAY_MS = 24 * 3600 * 1000
-_LONGEST_WAIT_S = 3600.0
-_QUICK_S, _SLOW_S = 0.25, 1.0  # between two looks: soon after something happened, and when all is quiet
+_LOOK, _BATCH = 500, 128  # rows looked at in a turn, and tries begun in one: between turns the loop is others'
+_GATHER_S = 0.03  # what ends within so long is noted in one commit
+_QUICK_S, _SLOW_S = 0.25, 0.5  # between two looks: soon after something happened, and when all is quiet
+_SHORT_S = 0.1  # while there is more than there are places
 _STOP_S = 2.0  # for tries under way when the courier stops
 
 
+async def unsigned(_callback: Callback, _body: bytes) -> Mapping[str, str]:
+    return {}
+
+
 class Courier:
-    """Delivers callbacks while it is started: POST, application/json, `render(task)` as JSON in the body.
+    """Delivers callbacks while it is started: POST, application/json, `render(task)` as JSON in the body, and the headers of `sign`.
 
     2xx is the end of it. Any other 4xx than 408 and 429 is given up at once; everything else is tried again, after 1 s, 2 s, 4 s, ... 1 h,
-    each with jitter, or later where the receiver asks for it, for 24 hours. Redirects are not followed. At most `concurrency` tries run at
-    a time, `per_host` of them to one host. `egress`, started, makes the calls; what it refuses is given up at once.
+    each with jitter, or later where the receiver asks for it, for 24 hours. Redirects are not followed. `places` bounds the tries at a
+    time; see Lanes for who goes first. `egress`, started, makes the calls; what it refuses is given up at once.
     """
 
     def __init__(
@@ -38,21 +47,21 @@ class Courier:
         render: Callable[[Task], Mapping[str, object]],
         egress: Egress,
         *,
-        concurrency: int = 10,
-        per_host: int = 4,
+        sign: Sign = unsigned,
+        places: Places | None = None,
         timeout_s: float = 10.0,
         clock: Callable[[], int] = now_ms,
     ) -> None:
         self._outbox = outbox
         self._render = render
         self._egress = egress
-        self._concurrency = concurrency
-        self._per_host = per_host
+        self._sign = sign
+        self._lanes = Lanes(places)
         self._timeout_s = timeout_s
         self._clock = clock
         self._woken = asyncio.Event()
         self._pause = _QUICK_S
-        self._tries: dict[asyncio.Task[None], str] = {}
+        self._tries: set[asyncio.Task[None]] = set()
         self._settled: list[Outcome] = []
 
     async def start(self) -> None:
@@ -85,77 +94,99 @@ class Courier:
         while not self._stopping:
             self._woken.clear()
             try:
-                await self._turn()
+                pause_s = await self._turn()
                 failing = False
             except Exception:
                 if not failing:
                     _log.exception("callbacks are not delivered for now")
                 failing = True
-            await self._rest(_SLOW_S if failing else self._pause)
+                pause_s = _SLOW_S
+            await self._rest(pause_s)
 
     async def _rest(self, pause_s: float) -> None:
+        if not pause_s:
+            await asyncio.sleep(0)
+            return
         try:
             async with asyncio.timeout(pause_s):
                 await self._woken.wait()
+            if not self._stopping:
+                await asyncio.sleep(_GATHER_S)
         except TimeoutError:
             self._pause = min(self._pause * 1.1, _SLOW_S)
 
-    async def _turn(self) -> None:
-        """Note what ended and start what is due, in one commit, or none where there is nothing of either."""
-        free = self._concurrency - len(self._tries)
-        busy = Counter(self._tries.values())
-        full = [host for host, tries in busy.items() if tries >= self._per_host]
-        if not self._settled and not (free and await self._outbox.any_due(full)):
-            return
+    async def _turn(self) -> float:
+        """Note what ended and begin what is due, in one commit, or none where there is nothing of either. Seconds to wait for the next."""
+        plan = Plan([], [], [], more=False)
+        if not self._lanes.full:
+            due = await self._outbox.due(_LOOK)
+            plan = self._lanes.plan(due, self._clock(), most=_BATCH, all_seen=len(due) < _LOOK)
+        if plan.empty and not self._settled:
+            return _SHORT_S if plan.more else self._pause
         settled, self._settled = self._settled, []
-        lease_s = 3 * self._timeout_s
         try:
-            due = await self._outbox.claim_due(free, lease_s, settled=settled, per_host=self._per_host, busy=busy)
+            taken = await self._outbox.commit(
+                settled=settled, take=plan.take, lease_s=3 * self._timeout_s, put_off=plan.put_off, given_up=plan.given_up
+            )
         except Exception:
             self._settled = settled + self._settled
             raise
-        for callback in due:
-            attempt = asyncio.create_task(self._try(callback))
-            self._tries[attempt] = callback.host
+        for row, why in plan.given_up:
+            _log.warning("a callback of task %s to %s given up after a day of: %s", row.task_id, row.host, why)
+        for callback in taken:
+            attempt = asyncio.create_task(self._try(callback, self._lanes.begin((callback.task.owner, callback.host))))
+            self._tries.add(attempt)
             attempt.add_done_callback(self._ended)
-        if due:
-            self.wake()  # there may be more, for hosts beyond those just seen
+        if plan.more and (taken or plan.put_off):
+            return 0.0  # others were behind them
+        return _SHORT_S if plan.more else self._pause
 
     def _ended(self, attempt: asyncio.Task[None]) -> None:
-        del self._tries[attempt]
+        self._tries.discard(attempt)
         self.wake()
 
-    async def _try(self, callback: Callback) -> None:
+    async def _try(self, callback: Callback, begun: Try) -> None:
         try:
-            outcome = await self._outcome(callback)
-        except asyncio.CancelledError:
+            outcome = await self._outcome(callback, begun)
+        except (asyncio.CancelledError, DatabaseUnavailable):  # which knows the secret to sign with
             outcome = Outcome(callback, Verdict.RETURNED)
         except Exception as error:
-            _log.exception("callback %s could not be made", callback.webhook_id)
+            # Without its text, which may quote the URL.
+            trace = "".join(traceback.format_tb(error.__traceback__))
+            _log.error("callback %s could not be made: %s\n%s", callback.webhook_id, type(error).__name__, trace)
             outcome = self._again(callback, type(error).__name__)
+        finally:
+            self._lanes.returned(begun)  # unless it was said already what it says about its lane
         self._settled.append(outcome)
 
-    async def _outcome(self, callback: Callback) -> Outcome:
-        headers = {"Content-Type": "application/json", "webhook-id": callback.webhook_id}
+    async def _outcome(self, callback: Callback, begun: Try) -> Outcome:
+        now = self._clock()
+        if now + self._timeout_s * 1000 > callback.until:  # the loop was busy so long that somebody else may try it meanwhile
+            return Outcome(callback, Verdict.RETURNED)
         body = orjson.dumps(self._render(callback.task))
+        headers = {"Content-Type": "application/json", "webhook-id": callback.webhook_id, **await self._sign(callback, body)}
         try:
             status, retry_after = await self._egress.post(callback.hook, body, headers, self._timeout_s)
         except AddressRefused as error:
             return self._never(callback, str(error))
         except FetchFailed as error:
+            self._lanes.failed(begun, str(error), self._clock())
             return self._again(callback, str(error))
-        if 200 <= status < 300:
-            return Outcome(callback, Verdict.DELIVERED)
         if 400 <= status < 500 and status not in (408, 429):
+            self._lanes.answered(begun)
             return self._never(callback, f"HTTP {status}")
-        return self._again(callback, f"HTTP {status}", retry_after)
+        if 200 <= status < 300:
+            self._lanes.answered(begun)
+            return Outcome(callback, Verdict.DELIVERED)
+        asked_ms = min(_asked_ms(retry_after, self._clock()), LONGEST_WAIT_MS)
+        self._lanes.failed(begun, f"HTTP {status}", self._clock(), asked_ms)
+        return self._again(callback, f"HTTP {status}", asked_ms)
 
-    def _again(self, callback: Callback, error: str, retry_after: str | None = None) -> Outcome:
+    def _again(self, callback: Callback, error: str, asked_ms: int = 0) -> Outcome:
         now = self._clock()
-        backoff_s = min(2.0 ** min(callback.attempt - 1, 20), _LONGEST_WAIT_S) * random.uniform(0.5, 1.0)
-        wait_s = max(backoff_s, min(_seconds(retry_after, now), _LONGEST_WAIT_S))
-        retry_at = now + int(wait_s * 1000)
-        if retry_at > callback.created + _DAY_MS:
+        backoff_ms = min(1000 * 2 ** min(callback.attempt - 1, 20), LONGEST_WAIT_MS) * random.uniform(0.5, 1.0)
+        retry_at = now + max(int(backoff_ms), asked_ms)
+        if retry_at > callback.created + DAY_MS:
             return self._never(callback, error)
         return Outcome(callback, Verdict.FAILED, retry_at, error)
 
@@ -165,10 +196,10 @@ class Courier:
         return Outcome(callback, Verdict.DEAD, error=error)
 
 
-def _seconds(retry_after: str | None, now: int) -> float:
-    """What a Retry-After asks for, in seconds or as a date; 0 for anything else."""
+def _asked_ms(retry_after: str | None, now: int) -> int:
+    """What a Retry-After asks for, in seconds or as a date, as milliseconds from now; 0 for anything else."""
     text = (retry_after or "").strip()
     try:
-        return float(text) if text.isdecimal() else parsedate_to_datetime(text).timestamp() - now / 1000
+        return int(1000 * float(text)) if text.isdecimal() else int(parsedate_to_datetime(text).timestamp() * 1000) - now
     except (ValueError, OverflowError):
-        return 0.0
+        return 0

@@ -8,7 +8,7 @@ import hmac
 import re
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from sqlalchemy import Connection, Row, bindparam, func, insert, select, update
@@ -31,6 +31,7 @@ _REVOKE = (
     .where(keys.c.id == bindparam("this_id"))
     .values(revoked=func.coalesce(keys.c.revoked, bindparam("now")))  # the first time is the one that counts
 )
+_SET_SECRET = update(keys).where(keys.c.id == bindparam("this_id")).values(hook_secret=bindparam("secret"))
 _USED = select(usage.c.key_id, func.sum(usage.c.submits)).group_by(usage.c.key_id)
 _USED_TODAY = select(usage.c.key_id, usage.c.submits).where(usage.c.day == bindparam("this_day"))
 _UNFINISHED = select(tasks.c.owner, func.count()).where(unfinished).group_by(tasks.c.owner)
@@ -40,7 +41,8 @@ _UNFINISHED = select(tasks.c.owner, func.count()).where(unfinished).group_by(tas
 class Key:
     """One key, without its token. Times are milliseconds since the epoch; expires None: never, revoked None: not.
 
-    id: what its tasks carry as their owner. label: for people. role: an admin sees everybody's tasks.
+    id: what its tasks carry as their owner. label: for people. role: an admin sees everybody's tasks. hook_secret: what its callbacks
+    are signed with, see Signer.
     """
 
     id: str
@@ -50,6 +52,7 @@ class Key:
     created: int
     expires: int | None
     revoked: int | None
+    hook_secret: str | None = field(default=None, repr=False)
 
     def state(self, now: int) -> State:
         """Only an active key may ask for anything."""
@@ -91,12 +94,17 @@ class KeyRing:
         daily: int | None = None,
         concurrent: int | None = None,
         expires: int | None = None,
+        hook_secret: str | None = None,
     ) -> tuple[Key, str]:
-        """A new key and its token, which can never be had again. Raises ValueError for limits or a time that no submit could meet."""
+        """A new key and its token, which can never be had again. Raises ValueError for limits or a time that no submit could meet.
+
+        `hook_secret`: as `secret.checked` returned it.
+        """
         now = self._clock()
         _check(label, role, daily, concurrent, expires, now)
         # The id is public and says nothing about the token.
-        key, token = Key(secrets.token_hex(6), label, role, Quota(daily, concurrent), now, expires, None), "fs-" + secrets.token_urlsafe(32)
+        key = Key(secrets.token_hex(6), label, role, Quota(daily, concurrent), now, expires, None, hook_secret)
+        token = "fs-" + secrets.token_urlsafe(32)
         values = {
             "id": key.id,
             "digest": _digest(token),
@@ -106,6 +114,7 @@ class KeyRing:
             "concurrent": concurrent,
             "created": now,
             "expires": expires,
+            "hook_secret": hook_secret,
         }
         await self._database.write(lambda connection: connection.execute(_INSERT, values).close())
         self._read_at = None  # here it is known at once
@@ -127,6 +136,17 @@ class KeyRing:
         """From now on the key opens nothing; its tasks go on. False when there is no such key."""
         values = {"this_id": id, "now": self._clock()}
         known = await self._database.write(lambda connection: connection.execute(_REVOKE, values).rowcount == 1)
+        self._read_at = None
+        return known
+
+    async def hook_secret(self, id: str) -> str | None:
+        """What callbacks of this key's tasks are signed with, also once it is revoked: its tasks go on."""
+        return next((key.hook_secret for _, key in await self._all() if key.id == id), None)
+
+    async def set_hook_secret(self, id: str, secret: str | None) -> bool:
+        """`secret` as `secret.checked` returned it, None for none. False when there is no such key."""
+        values = {"this_id": id, "secret": secret}
+        known = await self._database.write(lambda connection: connection.execute(_SET_SECRET, values).rowcount == 1)
         self._read_at = None
         return known
 
@@ -167,7 +187,7 @@ def _read(connection: Connection) -> _Known:
 
 
 def _key(row: Row[Any]) -> Key:
-    return Key(row.id, row.label, row.role, Quota(row.daily, row.concurrent), row.created, row.expires, row.revoked)
+    return Key(row.id, row.label, row.role, Quota(row.daily, row.concurrent), row.created, row.expires, row.revoked, row.hook_secret)
 
 
 def _digest(token: str) -> str:

@@ -39,6 +39,7 @@ tasks = Table(
     Column("idempotency_key", Words(255)),
     Column("fingerprint", Words(64)),
     Column("deadline", BigInteger),  # null: of a release that knew none; see rows.py
+    Column("hook_error", Words()),  # why its hook was given up
 )
 
 # A row waits, or is leased, or has ended; the first two are what every query of the hot path looks for, so the
@@ -114,9 +115,12 @@ callbacks = Table(
     Column("trying", Integer, nullable=False),  # 1 while a courier has it
     Column("attempt", Integer, nullable=False),
     Column("error", Words()),
+    Column("owner", Words(64), nullable=False, server_default=""),
 )
 pending = callbacks.c.due.is_not(None)
 Index("callbacks_due", callbacks.c.due, sqlite_where=pending, postgresql_where=pending)
+dead = callbacks.c.due.is_(None)
+Index("callbacks_dead", callbacks.c.created, sqlite_where=dead, postgresql_where=dead)
 
 keys = Table(
     "keys",
@@ -130,6 +134,7 @@ keys = Table(
     Column("created", BigInteger, nullable=False),
     Column("expires", BigInteger),
     Column("revoked", BigInteger),
+    Column("hook_secret", Words()),  # what its callbacks are signed with; several, newest first, are told apart by blanks
 )
 
 usage = Table(

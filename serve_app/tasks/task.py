@@ -62,6 +62,7 @@ class Task:
     attempt: how many claims count against it. fence: grows with each claim; a write that names an older one is refused.
     lease_until: when the lease of the worker that has it runs out; None while it waits and after its end. owner: as in NewTask.
     deadline: when it fails, wherever it stands; 0 only in what an older release wrote down of a task.
+    hook_error: why its hook was given up, without the hook's URL.
     """
 
     id: str
@@ -84,6 +85,7 @@ class Task:
     lease_until: int | None = None
     owner: str = ""
     deadline: int = 0
+    hook_error: str | None = None
 
 
 def new_id(now: int) -> str:

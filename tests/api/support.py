@@ -25,6 +25,7 @@ from serve_app.egress.address import AddressPolicy
 from serve_app.egress.client import Egress
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import Database, open_database
+from serve_app.tasks.hooks import Hooks
 from serve_app.tasks.keys import KeyRing
 from serve_app.tasks.migrate import migrate
 from serve_app.tasks.room import Bounds
@@ -153,7 +154,7 @@ def build(
         yield
         await out.close()
 
-    app = create_app(ApiService(store, blobs, keys, out, config, on_accepted or accept, health), lifespan)
+    app = create_app(ApiService(store, blobs, keys, out, config, on_accepted or accept, health, Hooks(database)), lifespan)
     client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://swap.test")
     return Service(client, app, store, blobs, database, keys, folder, accepted, arrived)
 

@@ -42,6 +42,7 @@ ONE = [
     ("GET", "/mj/task/{id}/image-seed", 3),
     ("DELETE", "/mj/task/{id}", 3),
     ("GET", "/mj/task-admin/{id}/fetch", 4),
+    ("GET", "/mj/task-admin/hooks/{id}", 4),
 ]
 SEVERAL = [
     ("POST", "/mj/task/list-by-condition", {"ids": ["{waiting}", "{done}"]}),
@@ -87,6 +88,7 @@ async def test_a_list_of_anothers(two: Two, method: str, path: str, body: Any) -
 async def test_every_route_is_looked_at(two: Two) -> None:
     looked = {(method, path) for method, path, _ in ONE} | {(method, path) for method, path, _ in SEVERAL}
     others = {("POST", "/mj/insight-face/swap"), ("POST", "/mj/task-admin/query"), ("GET", "/mj/image/{name}")}
+    others |= {("GET", "/mj/task-admin/hooks"), ("POST", "/mj/task-admin/hooks/resend")}  # test_hooks.py
     routes = [route for route in two.service.app.routes if isinstance(route, Route) and route.path.startswith("/mj/")]
     assert {(method, route.path) for route in routes for method in (route.methods or set()) - {"HEAD"}} == looked | others
 

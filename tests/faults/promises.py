@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from tests.faults.kinds import Fault
 from tests.faults.load import Load, Trouble
+from tests.faults.receiver import Heard, disordered, untold
 from tests.faults.records import ENDS, Records
 
 PROXY_BACK_S = 8.0
@@ -15,12 +16,13 @@ PROXY_BACK_S = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """results: keys of the pictures that are stored."""
+    """results: keys of the pictures that are stored. heard: what the tasks' hook heard."""
 
     faults: list[Fault]
     load: Load
     records: Records
     results: list[str]
+    heard: list[Heard]
 
     def fault_of(self, at: float) -> Fault | None:
         """The one under way, or the last before."""
@@ -92,7 +94,13 @@ def _cause(evidence: Evidence, trouble: Trouble) -> str:
     return f"{fault.kind.name} ({trouble.at - fault.began:.0f} s)" if fault else "nothing"
 
 
-PROMISES: tuple[Callable[[Evidence], list[str]], ...] = (ended, final, once, answered, proxy_back)
+def hooks_told(evidence: Evidence) -> list[str]:
+    """The hook hears the end of every task, its states in order, and a state that comes again under the same id."""
+    ends = {record.id: record.status for record in evidence.records.latest.values()}
+    return [*untold(evidence.heard, ends), *disordered(evidence.heard)]
+
+
+PROMISES: tuple[Callable[[Evidence], list[str]], ...] = (ended, final, once, answered, proxy_back, hooks_told)
 
 
 def broken(evidence: Evidence) -> Counter[str]:

@@ -44,6 +44,20 @@ class Records:
                 await self.look()
             await asyncio.sleep(LOOK_S)
 
+    async def nothing_owed(self, within_s: float) -> None:
+        """When every hook has heard all, or the time is over; what is still owed then, the promises name."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                while await self._owed():
+                    await asyncio.sleep(LOOK_S)
+
+    async def _owed(self) -> int:
+        connection = await asyncpg.connect(self.url, timeout=5)
+        try:
+            return int(await connection.fetchval("select count(*) from callbacks"))
+        finally:
+            await connection.close(timeout=5)
+
     async def look(self) -> None:
         connection = await asyncpg.connect(self.url, timeout=5)
         try:

@@ -8,6 +8,7 @@ from collections import Counter
 from benchmarks.machine import machine_line
 from tests.faults.kinds import KINDS
 from tests.faults.promises import Evidence
+from tests.faults.receiver import figures
 
 HEAD = ("killed", "times", "accepts again after s", "clients cut off", "clients refused", "other answers")
 
@@ -30,6 +31,7 @@ def _totals(evidence: Evidence) -> list[tuple[str, ...]]:
         *((f"in FAILURE: {reason}", f"{count}") for reason, count in reasons.items()),
         ("claimed more than once", f"{sum(record.fence > 1 for record in records)}"),
         ("pictures of workers that died before their commit", f"{len(set(evidence.results) - {record.result for record in records})}"),
+        ("the hook", figures(evidence.heard)),
         ("task time p50, p99, longest, s", ", ".join(f"{value:.1f}" for value in _quantiles(took))),
     ]
 

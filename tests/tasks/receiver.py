@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -18,6 +19,8 @@ class Heard:
     webhook_id: str
     content_type: str
     body: dict[str, object]
+    data: bytes
+    headers: dict[str, str]  # names in lower case
 
 
 async def ok(_count: int) -> web.Response:
@@ -64,7 +67,8 @@ class Receiver:
 
     async def _post(self, request: web.Request) -> web.Response:
         count = len(self.heard)
-        self.heard.append(Heard(request.path, request.headers["webhook-id"], request.content_type, await request.json()))
+        data, headers = await request.read(), {name.lower(): value for name, value in request.headers.items()}
+        self.heard.append(Heard(request.path, headers["webhook-id"], request.content_type, json.loads(data), data, headers))
         async with self._news:
             self._news.notify_all()
         return await self.answer(count)

@@ -4,11 +4,11 @@ import pytest
 from sqlalchemy import Connection, select, update
 
 from serve_app.tasks.database import Database
-from serve_app.tasks.outbox import Callback, Outbox, Outcome, Verdict
+from serve_app.tasks.outbox import Callback, GivenUp, Outbox, Outcome, PutOff, Verdict
 from serve_app.tasks.schema import callbacks
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Status
-from tests.tasks.common import Clock, claimed, new, no_inputs, walk
+from tests.tasks.common import Clock, claimed, current, new, no_inputs, walk
 
 
 async def one_due(outbox: Outbox) -> Callback:
@@ -138,16 +138,91 @@ async def test_a_try_is_settled_once(store: TaskStore, outbox: Outbox, clock: Cl
     assert (await one_due(outbox)).attempt == 2
 
 
-async def test_a_host_gets_no_more_than_its_share_and_hides_no_other(store: TaskStore, outbox: Outbox) -> None:
-    for n in range(250):
-        await walk(store, hook=f"http://user:pw@Busy.example:8080/{n}", steps=1)
-    await walk(store, hook="https://quiet.example/hook?x=1", steps=1)
-    first = await outbox.claim_due(10, 30, per_host=3)
-    assert [callback.host for callback in first] == ["busy.example:8080"] * 3
-    second = await outbox.claim_due(7, 30, per_host=3, busy={"busy.example:8080": 3})
-    assert [callback.host for callback in second] == ["quiet.example"]
-    assert not await outbox.any_due(full=["busy.example:8080"])
-    assert await outbox.any_due()
+async def test_what_is_due_says_whose_it_is_and_where_it_goes_and_no_more(store: TaskStore, outbox: Outbox) -> None:
+    task = await walk(store, hook="https://user:pw@Quiet.example:8443/hook?x=1", steps=1)
+    (due,) = await outbox.due(10)
+    assert (due.task_id, due.host, due.owner, due.attempt) == (task.id, "quiet.example:8443", "", 0)
+    (callback,) = await outbox.commit(take=[due], lease_s=30)
+    assert not any(secret in repr([due, callback]) for secret in ("pw", "hook?x"))
+
+
+async def test_of_two_couriers_that_saw_the_same_row_one_has_it(store: TaskStore, outbox: Outbox) -> None:
+    await walk(store, steps=1)
+    seen = await outbox.due(10)
+    assert len(await outbox.commit(take=seen, lease_s=30)) == 1
+    assert await outbox.commit(take=seen, lease_s=30) == []
+    await outbox.commit(put_off=[PutOff(seen[0], 0)], given_up=[GivenUp(seen[0], "late")])
+    assert await outbox.due(10) == [], "nor does the other put it off or give it up"
+
+
+async def test_states_that_wait_for_an_older_one_are_not_looked_at(
+    store: TaskStore, outbox: Outbox, database: Database, clock: Clock
+) -> None:
+    """However much is pending, what is due is little: a look reads no more than that."""
+
+    async def due_now() -> int:
+        query = select(callbacks.c.rank).where(callbacks.c.due <= clock.now)
+        return len(await database.read(lambda connection: connection.execute(query).all()))
+
+    task = await walk(store, steps=2)
+    first = await one_due(outbox)
+    assert await due_now() == 0
+    assert await store.succeed(task, "k/a.png", "a.png", {})
+    assert await due_now() == 0
+    await outbox.delivered(first)
+    second = await one_due(outbox)
+    assert second.task.status is Status.IN_PROGRESS
+    await outbox.delivered(second)
+    assert (await one_due(outbox)).task.status is Status.SUCCESS
+
+
+async def test_a_state_that_is_put_off_for_its_hosts_failures_gives_way_to_the_newest(
+    store: TaskStore, outbox: Outbox, clock: Clock
+) -> None:
+    task = await walk(store, steps=2)
+    await outbox.commit(put_off=[PutOff(due, clock.now + 60_000, "HTTP 500") for due in await outbox.due(10)])
+    assert await outbox.due(10) == []
+    clock.tick(60)
+    (newest,) = await outbox.due(10)
+    assert (newest.task_id, newest.rank, newest.attempt) == (task.id, Status.IN_PROGRESS.rank, 0)
+    await outbox.commit(put_off=[PutOff(newest, clock.now + 60_000, "HTTP 500")])
+    assert await store.succeed(task, "k/a.png", "a.png", {})
+    (end,) = await outbox.due(10)
+    assert end.rank == Status.SUCCESS.rank, "it is news, and is not put off with the others"
+
+
+async def test_a_state_that_is_put_off_for_want_of_a_place_is_heard_before_the_next(store: TaskStore, outbox: Outbox, clock: Clock) -> None:
+    await walk(store)
+    await outbox.commit(put_off=[PutOff(due, clock.now + 1_000) for due in await outbox.due(10)])
+    clock.tick(1)
+    heard = []
+    while await outbox.any_due():
+        heard.append((callback := await one_due(outbox)).task.status)
+        await outbox.delivered(callback)
+    assert heard == [Status.SUBMITTED, Status.IN_PROGRESS, Status.SUCCESS]
+
+
+async def test_why_a_hook_was_given_up_is_told_of_the_task_until_its_end_is_heard(store: TaskStore, outbox: Outbox, clock: Clock) -> None:
+    task = await walk(store, steps=1)
+    await outbox.settle([Outcome(await one_due(outbox), Verdict.DEAD, error="HTTP 404")])
+    assert (await current(store, task.id)).hook_error == "HTTP 404"
+    assert await store.advance(task, 5)
+    assert await store.succeed(task, "k/a.png", "a.png", {"family": "test"})
+    ended = await current(store, task.id)
+    assert (ended.hook_error, ended.properties) == ("HTTP 404", {"family": "test"}), "the end does not write over it"
+    while await outbox.any_due():
+        await outbox.delivered(await one_due(outbox))
+    assert (await current(store, task.id)).hook_error is None
+
+
+async def test_a_row_that_is_given_up_untried_is_a_dead_letter(store: TaskStore, outbox: Outbox, clock: Clock) -> None:
+    task = await walk(store)
+    await outbox.commit(put_off=[PutOff(due, clock.now + 1_000, "HTTP 500") for due in await outbox.due(10)])
+    clock.tick(10)
+    await outbox.commit(given_up=[GivenUp(due, "HTTP 500") for due in await outbox.due(10)])
+    clock.tick(10**6)
+    assert await outbox.due(10) == []
+    assert (await current(store, task.id)).hook_error == "HTTP 500"
 
 
 async def test_a_snapshot_of_another_release_is_still_read(store: TaskStore, outbox: Outbox, database: Database) -> None:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 
 from serve_app.tasks import outbox
 from serve_app.tasks.database import open_database
-from serve_app.tasks.outbox import Callback, Outbox, Outcome, Verdict
+from serve_app.tasks.outbox import Callback, GivenUp, Outbox, Outcome, PutOff, Verdict
 from serve_app.tasks.task import Status, Task
 from tests.tasks.common import HOOK, Clock
 from tests.tasks.databases import Databases
@@ -128,6 +128,23 @@ class OutboxMachine(RuleBasedStateMachine):
         if self.current(callback) and callback.task.status is self.recorded[callback.task.id][-1]:
             self.dead.add(callback.task.id)
         self.settle(callback, Verdict.DEAD)
+
+    @rule(seconds=st.integers(1, 20), blamed=st.booleans())
+    def put_off(self, seconds: int, blamed: bool) -> None:
+        due = self.run(self.outbox.due(2))
+        if blamed:
+            self.troubled |= {row.task_id for row in due}
+        until = self.clock.now + seconds * 1000
+        self.run(self.outbox.commit(put_off=[PutOff(row, until, "HTTP 500" if blamed else None) for row in due]))
+
+    @rule()
+    def give_up_untried(self) -> None:
+        due = self.run(self.outbox.due(1))
+        for row in due:
+            self.troubled.add(row.task_id)
+            if row.rank == self.recorded[row.task_id][-1].rank:
+                self.dead.add(row.task_id)
+        self.run(self.outbox.commit(given_up=[GivenUp(row, "HTTP 500") for row in due]))
 
     @rule(callback=tries)
     def hand_back(self, callback: Callback) -> None:

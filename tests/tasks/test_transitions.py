@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import Any
 
 from sqlalchemy import Connection, create_engine, event
 
 from serve_app.tasks import outbox, query, quota, repeats, room, transitions
-from serve_app.tasks.outbox import Callback, Outcome, Verdict
+from serve_app.tasks.outbox import Due, GivenUp, Outcome, PutOff, Verdict
 from serve_app.tasks.quota import Quota
 from serve_app.tasks.schema import metadata
 from serve_app.tasks.task import NewTask, Status, Task
@@ -51,9 +50,12 @@ def whole_life(connection: Connection) -> None:
     assert transitions.fail_overdue(connection, 9, "too late", 10**6) == [third.id]
     assert not transitions.cancel(connection, third.id, "key", "cancelled", 9)[1]
     for verdict in (Verdict.RETURNED, Verdict.FAILED, Verdict.DELIVERED):
-        callbacks: list[Callback] = outbox._claim(connection, 9, 10, 9, 9, Counter({"b": 9}))
-        for callback in callbacks:
+        due = [Due(*row) for row in connection.execute(outbox._DUE, {"now": 9, "most": 9})]
+        assert due
+        outbox._put_off(connection, [PutOff(due[-1], 9)])
+        for callback in outbox._take(connection, due, 9, 9):
             outbox._settle(connection, Outcome(callback, verdict, retry_at=9), 9)
+    outbox._give_up(connection, [GivenUp(Due(first.id, 1, "", "", 1, 9, 1), "HTTP 500")])
     assert transitions.remove(connection, third.id)
 
 
@@ -65,8 +67,8 @@ def test_every_statement_of_a_tasks_life_goes_by_an_index() -> None:
     @event.listens_for(engine, "before_cursor_execute")
     def explain(_connection: Any, cursor: Any, statement: str, parameters: Any, _context: Any, many: bool) -> None:
         if statement.startswith(("SELECT", "UPDATE", "DELETE")):
-            assert not many
-            rows = cursor.connection.execute("EXPLAIN QUERY PLAN " + statement, parameters).fetchall()
+            one = parameters[0] if many else parameters
+            rows = cursor.connection.execute("EXPLAIN QUERY PLAN " + statement, one).fetchall()
             plans[statement] = [row[3] for row in rows]
 
     with engine.connect() as connection:

@@ -19,7 +19,7 @@ from tests.service.client import DEADLINE_S, Client, send
 from tests.service.contract.people import FACE, PHOTO, Person, hold, on_keys, picture_name, with_tasks
 from tests.service.contract.shapes import PREFIXES, SWAP, UNKNOWN, accepted, refused
 
-NOTHING: Any = SimpleNamespace(config=SimpleNamespace(public_url=None), store=None, blobs=None)
+NOTHING: Any = SimpleNamespace(config=SimpleNamespace(public_url=None), store=None, blobs=None, hooks=None)
 ENDS = ("DELETE", "/mj/task/{id}"), ("POST", "/mj/task/{id}/cancel")  # last, so that the others find what they look for
 ROUTES = sorted(
     ((method, route.path) for route in routes(NOTHING, NOTHING) for method in route.methods or ()), key=lambda it: (it in ENDS, it)
