@@ -12,7 +12,7 @@ from tests.faults.promises import Evidence
 from tests.faults.records import Records
 from tests.faults.world import World
 
-RATE = 3.0
+RATE = 2.0
 DRAIN_S = 330.0  # no task may take longer than limits.deadline_s, and some time to notice
 
 
