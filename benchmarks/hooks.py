@@ -8,6 +8,7 @@ import logging
 import statistics
 import tempfile
 import time
+import zlib
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, replace
 from ipaddress import ip_network
@@ -25,20 +26,24 @@ from serve_app.api.schema import task_json
 from serve_app.egress.address import AddressPolicy
 from serve_app.egress.client import Egress
 from serve_app.tasks import outbox
+from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import Database, now_ms, open_database
 from serve_app.tasks.delivery import Courier
 from serve_app.tasks.lanes import affordable
 from serve_app.tasks.migrate import migrate
 from serve_app.tasks.outbox import Outbox
 from serve_app.tasks.schema import callbacks
-from serve_app.tasks.task import Status, Task
+from serve_app.tasks.store import TaskStore
+from serve_app.tasks.task import NewTask, Status, Task
 
 DEAD = 1_000
 LATEST_S = 2.0
 LEAST_RATIO = 0.95
 _PLACES = 2048
 _CLIENTS = 4
+_LOOPBACK = AddressPolicy((ip_network("127.0.0.0/8"),))
 _SETTLE_S = 1.0
+_FIRST_TRIES_S = 13.0  # until those that hang are known to
 _DAY_MS = 10 * 24 * 3600 * 1000
 _BEGAN = 1_700_000_000_000
 
@@ -62,7 +67,7 @@ async def until_heard(crowd: Crowd, count: int, limit_s: float = 30.0) -> float:
     with tempfile.TemporaryDirectory(prefix="faceswap-hooks-") as folder, dead(crowd.kind) as url:
         migrate(file := Path(folder) / "tasks.db")
         database = open_database(file)
-        egress = Egress(AddressPolicy((ip_network("127.0.0.0/8"),)), connections=2 * _PLACES, lookups=2 * _PLACES)
+        egress = Egress(_LOOPBACK, connections=2 * _PLACES, lookups=2 * _PLACES)
         courier = Courier(Outbox(database), lambda task: task_json(task, None), egress, places=affordable(_PLACES))
         async with _live() as (live, heard):
             told = [_task(n, url(n % crowd.hosts), f"key{n % crowd.keys}") for n in range(count)]
@@ -119,6 +124,56 @@ def live(chosen: list[Crowd], count: int) -> list[dict[str, Any]]:
         return [{**asdict(crowd), "s": round(asyncio.run(until_heard(crowd, count)), 2)} for crowd in chosen]
 
 
+async def carried(where: str | Path, blobs: Path, turns: int, seconds: float, count: int = DEAD) -> float:
+    """What is left of the tasks a second that one process carries, when it tries so many dead hooks as well: the short form, no cluster.
+
+    In turns with and without hooks that are due. The courier shares loop, database and processor with the tasks.
+    """
+    migrate(where)
+    database, rates = open_database(where), {True: list[float](), False: list[float]()}
+    store, egress = TaskStore(database, BlobStore(blobs)), Egress(_LOOPBACK, connections=2 * _PLACES, lookups=2 * _PLACES)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(names_that_nobody_answers_for())
+        urls = [stack.enter_context(dead(kind)) for kind in KINDS]
+        told = [_task(n, urls[n % len(urls)](n), f"key{n % 10}") for n in range(count)]
+        await database.write(lambda connection: outbox.record(connection, told, now_ms()))
+        await egress.start()
+        courier = Courier(Outbox(database), lambda task: task_json(task, None), egress)
+        await courier.start()
+        await _carry(store, _FIRST_TRIES_S)
+        for _ in range(turns):
+            for retried in (False, True, True, False):
+                await _shift(database, 0 if retried else _DAY_MS)
+                await asyncio.sleep(_SETTLE_S)
+                rates[retried].append(await _carry(store, seconds))
+        await courier.stop()
+        await egress.close()
+    await database.close()
+    return statistics.fmean(rates[True]) / statistics.fmean(rates[False])
+
+
+async def _carry(store: TaskStore, seconds: float) -> float:
+    """Tasks a second through all their commits, with 15 ms of work each, two at a time."""
+    data, until, count = bytes(range(256)) * 4_000, time.perf_counter() + seconds, 0
+
+    async def write(_: str) -> None: ...
+
+    async def work() -> None:
+        nonlocal count
+        while time.perf_counter() < until:
+            await store.submit(NewTask(None, None, None, None, "http://b"), write)
+            task = await store.claim("bench", 30)
+            assert task is not None
+            await store.advance(task, 10)
+            await asyncio.to_thread(zlib.compress, data, 6)
+            await store.succeed(task, f"results/{task.id}.png", f"{task.id}.png", {})
+            count += 1
+
+    began = time.perf_counter()
+    await asyncio.gather(work(), work())
+    return count / (time.perf_counter() - began)
+
+
 def throughput(windows: int, seconds: float, count: int = DEAD) -> dict[str, Any]:
     """Swaps a second of a whole service, in turns with and without so many dead hooks of all kinds that are retried."""
     with contextlib.ExitStack() as stack:
@@ -136,7 +191,7 @@ async def _compare(base: str, file: Path, hooks: list[str], windows: int, second
     async with aiohttp.ClientSession() as session:
         await _swaps(session, base, 4.0)  # warm
         await database.write(lambda connection: outbox.record(connection, told, now_ms()))
-        await _swaps(session, base, 2 * seconds)  # the first tries of them, one after another
+        await _swaps(session, base, _FIRST_TRIES_S)
         for _ in range(windows):
             for retried in (False, True, True, False):
                 await _shift(database, 0 if retried else _DAY_MS)

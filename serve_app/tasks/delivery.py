@@ -22,7 +22,8 @@ from serve_app.tasks.task import Task
 Sign: TypeAlias = Callable[[Callback, bytes], Awaitable[Mapping[str, str]]]
 
 _log = logging.getLogger(__name__)
-_LOOK, _BATCH = 500, 128  # rows looked at in a turn, and tries begun in one: between turns the loop is others'
+_LOOK, _BATCH = 500, 128  # rows looked at in a turn, and tries begun in one
+_AT_ONCE = 8
 _GATHER_S = 0.03  # what ends within so long is noted in one commit
 _QUICK_S, _SLOW_S = 0.25, 0.5  # between two looks: soon after something happened, and when all is quiet
 _SHORT_S = 0.1  # while there is more than there are places
@@ -133,7 +134,9 @@ class Courier:
             raise
         for row, why in plan.given_up:
             _log.warning("a callback of task %s to %s given up after a day of: %s", row.task_id, row.host, why)
-        for callback in taken:
+        for number, callback in enumerate(taken):
+            if number % _AT_ONCE == 0:
+                await asyncio.sleep(0)  # what else is on this loop, requests above all, never waits for many of them
             attempt = asyncio.create_task(self._try(callback, self._lanes.begin((callback.task.owner, callback.host))))
             self._tries.add(attempt)
             attempt.add_done_callback(self._ended)

@@ -71,16 +71,22 @@ class Plan(NamedTuple):
 
 @dataclass(slots=True)
 class _Health:
-    """failures: in a row. answered: whether it ever did. probe_at: before that time nothing is tried while it is in trouble."""
+    """failures: in a row, the first of them at `since`. answered: whether it ever did. probe_at: no try before that in trouble."""
 
     failures: int = 0
+    since: int = 0
     answered: bool = False
     probe_at: int = 0
     error: str = ""
 
     @property
+    def trouble(self) -> int:
+        """How many failures are enough for it."""
+        return _TROUBLED if self.answered else 1
+
+    @property
     def troubled(self) -> bool:
-        return self.failures >= (_TROUBLED if self.answered else 1)
+        return self.failures >= self.trouble
 
 
 @dataclass(slots=True)
@@ -106,7 +112,7 @@ class Lanes:
 
     A lane in trouble gets one try at a time, each after a longer pause, of up to half a minute. All lanes in trouble together get ten a
     second, those first that failed least, so that dead hooks cost little however many there are. What comes due there meanwhile is put
-    off in proportion to its age, as if it had been tried in vain.
+    off in proportion to its age, or to that of the trouble where it is shorter, as if it had been tried in vain.
 
     Where places are short, they go round between owners and lanes, and one owner never has all of them.
     """
@@ -140,9 +146,10 @@ class Lanes:
         """`asked_ms`: how long the receiver asked to be left alone."""
         self._tries.discard(begun)
         health = self._of(begun.lane)
+        health.since = health.since if health.failures else now
         health.failures += 1
         health.error = error
-        pause = min(_PROBE_MS * 2 ** min(health.failures - 1, 16), _LONGEST_PROBE_MS) * random.uniform(0.5, 1.0)
+        pause = min(_PROBE_MS * 2 ** min(max(0, health.failures - health.trouble), 16), _LONGEST_PROBE_MS) * random.uniform(0.5, 1.0)
         health.probe_at = now + max(int(pause), min(asked_ms, _LONGEST_ASKED_MS))
 
     def plan(self, due: Sequence[Due], now: int, *, most: int, all_seen: bool) -> Plan:
@@ -220,7 +227,8 @@ def _leave(plan: Plan, row: Due, health: _Health, now: int) -> None:
     if now - row.created > DAY_MS:
         plan.given_up.append(GivenUp(row, health.error))
     else:
-        plan.put_off.append(PutOff(row, max(health.probe_at, now + _pause(row, now)), health.error))
+        pause = _pause(min(now - row.created, now - health.since))  # a short trouble does not hold up what is old
+        plan.put_off.append(PutOff(row, max(health.probe_at, now + pause), health.error))
 
 
 def _make_way(crowded: Sequence[Due], now: int) -> list[PutOff]:
@@ -232,10 +240,10 @@ def _make_way(crowded: Sequence[Due], now: int) -> list[PutOff]:
         if all(kept[name] < most for name, most in of.items()):
             kept.update(of.keys())
         else:
-            found.append(PutOff(row, now + _pause(row, now)))
+            found.append(PutOff(row, now + _pause(now - row.created)))
     return found
 
 
-def _pause(row: Due, now: int) -> int:
-    """Milliseconds: half of its age, so that each pause is half as long again as the one before."""
-    return int(min(max(now - row.created, 1_000) * random.uniform(0.25, 0.75), LONGEST_WAIT_MS))
+def _pause(age_ms: int) -> int:
+    """Milliseconds: about half of the age, so that each pause is half as long again as the one before."""
+    return int(min(max(age_ms, 1_000) * random.uniform(0.25, 0.75), LONGEST_WAIT_MS))

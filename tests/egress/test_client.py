@@ -430,3 +430,29 @@ async def test_names_that_nobody_answers_for_hold_none_of_the_loops_threads(monk
         finally:
             answered.set()
         assert {error.reason for error in await asyncio.gather(*hung)} == {"network"}
+
+
+async def test_names_that_nobody_answers_for_stop_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    over, real = threading.Event(), socket.getaddrinfo
+
+    def getaddrinfo(host: str, *arguments: object, **options: object) -> object:
+        if host.endswith(".invalid"):
+            over.wait(30)
+        return real(host, *arguments, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", getaddrinfo)
+    resolver = SystemResolver(threads=101)
+    stuck = [asyncio.create_task(resolver.resolve(f"n{n}.invalid")) for n in range(100)]
+    await asyncio.sleep(0)
+    assert (await resolver.resolve("127.0.0.1"))[0]["host"] == "127.0.0.1"
+    for task in stuck:  # who asked gives up; the threads go on
+        task.cancel()
+    await asyncio.gather(*stuck, return_exceptions=True)
+    again = asyncio.create_task(resolver.resolve("n.invalid"))
+    await asyncio.sleep(0)
+    waits = asyncio.create_task(resolver.resolve("127.0.0.1"))
+    await asyncio.sleep(0.05)
+    assert not waits.done(), "there are no more threads than were allowed"
+    over.set()
+    assert (await waits)[0]["host"] == "127.0.0.1"
+    await asyncio.gather(again, return_exceptions=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -16,7 +17,7 @@ from serve_app.egress.client import Egress
 from serve_app.tasks.database import Database, now_ms
 from serve_app.tasks.delivery import Courier
 from serve_app.tasks.lanes import Places
-from serve_app.tasks.outbox import Outbox
+from serve_app.tasks.outbox import Callback, Outbox
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Task
 from tests.tasks.common import Clock, walk
@@ -354,3 +355,68 @@ async def test_nothing_is_written_while_nothing_is_due(courier: Start, database:
     async with courier():
         await asyncio.sleep(0.6)
         assert reads
+
+
+async def test_connections_are_used_again(store: TaskStore, egress: Egress) -> None:
+    """Also where the answer has a body, which nobody reads for its own sake."""
+    connections: set[object] = set()
+
+    async def handle(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        connections.add(request.transport.get_extra_info("peername"))
+        return web.Response(text='{"code": 1}' if request.path != "/large" else "x" * 10**6)
+
+    app = web.Application()
+    app.router.add_post("/{path:.*}", handle)
+    runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    base = f"http://127.0.0.1:{runner.addresses[0][1]}"
+    for _ in range(5):
+        assert await egress.post(f"{base}/hook", b"{}", {}, 5) == (200, None)
+    assert len(connections) == 1
+    assert await egress.post(f"{base}/large", b"{}", {}, 5) == (200, None)
+    await runner.cleanup()
+
+
+async def test_a_body_that_never_ends_does_not_hold_a_try_up(store: TaskStore, egress: Egress) -> None:
+    async def drip(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        with contextlib.suppress(ConnectionError):
+            while True:
+                await response.write(b".")
+                await asyncio.sleep(0.05)
+        return response
+
+    app = web.Application()
+    app.router.add_post("/hook", drip)
+    runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    async with asyncio.timeout(3):
+        assert await egress.post(f"http://127.0.0.1:{runner.addresses[0][1]}/hook", b"{}", {}, 10) == (200, None)
+    await runner.cleanup()
+
+
+async def test_a_try_that_would_begin_after_its_lease_is_handed_back(
+    store: TaskStore, outbox: Outbox, egress: Egress, clock: Clock
+) -> None:
+    """Somebody else may be at it, and further, by the time that it arrives."""
+    late = [clock.now]
+
+    async def signing_takes_long(_callback: Callback, _body: bytes) -> Mapping[str, str]:
+        raise AssertionError("it is not made")
+
+    def slow_clock() -> int:
+        return late[0]
+
+    async with Receiver() as hook:
+        await walk(store, hook.url, steps=1)
+        late[0] += 25_000
+        courier = Courier(outbox, render, egress, sign=signing_takes_long, clock=slow_clock)
+        await courier.start()
+        await asyncio.sleep(0.5)
+        await courier.stop()
+        assert hook.heard == []
+    assert await outbox.any_due()
