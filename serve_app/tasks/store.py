@@ -240,7 +240,9 @@ class TaskStore:
         await self._database.write(lambda connection: transitions.expire(connection, holder, now))
 
     async def tidy(self) -> None:
-        """What has to be done now and then, so that pages are counted as fast as ever. Any process may, at any time."""
+        """What has to be done now and then: pages stay fast, and tasks that an older release accepted get a deadline. Any process may."""
+        if await self._database.read(transitions.any_unlimited):
+            await self._database.write(transitions.limit_all)
         while await self._database.read(tallies.many_rows):
             await self._database.write(tallies.add_up)
 
@@ -295,7 +297,7 @@ class TaskStore:
         except IntegrityError:
             await self._drop_inputs(task.id)
             return None
-        except BaseException as error:
+        except Exception as error:
             self._failed = (self._clock(), error) if isinstance(error, DatabaseUnavailable) else None
             await self._drop_inputs(task.id)
             raise
