@@ -49,6 +49,8 @@ class State:
         except Exception as error:
             log_failure("the task store", error)
             return f"the task database does not answer ({type(error).__name__})"
+        if trouble := self._service.store.trouble:
+            return f"the task database takes no tasks ({trouble})"
         full = room is not None and unfinished >= room.most
         return f"the queue is full: {unfinished} tasks are unfinished" if full else None
 

@@ -73,6 +73,7 @@ class PostgresDatabase:
 
 async def transact(engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
     """Run `work` in a transaction, and again where that can do no harm. Raises DatabaseUnavailable."""
+    reading = bool(engine.get_execution_options().get("postgresql_readonly"))
     for attempt in range(1, _TRIES + 1):
         committing = committed = False
         try:
@@ -83,7 +84,7 @@ async def transact(engine: AsyncEngine, work: Callable[[Connection], T]) -> T:
                 committed = True
                 return result
         except (DBAPIError, PoolTimeout, asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
-            if committed:  # it is the connection that could not be given back
+            if committed or (committing and reading):  # it is only that the connection could not be given back
                 return result
             state, lost = _state(error), isinstance(error, DBAPIError) and error.connection_invalidated
             if committing and not _is_refused(state):

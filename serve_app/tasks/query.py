@@ -31,8 +31,7 @@ _SORTS = {
 
 _FIND = select(*COLUMNS).where(tasks.c.id.in_(bindparam("ids", expanding=True)), visible)
 _COUNT_WAITING = select(func.count()).select_from(tasks).where(waiting)
-_COUNT_LEASED = select(func.count()).select_from(tasks).where(leased)
-_COUNT_UNFINISHED = select(_COUNT_WAITING.scalar_subquery() + _COUNT_LEASED.scalar_subquery())
+_COUNT_UNFINISHED = select(func.count()).select_from(tasks).where(unfinished)
 _ANY_WAITING = select(exists().where(waiting, deadline > bindparam("now")))
 _HELD = select(tasks.c.id, tasks.c.fence).where(tasks.c.id.in_(bindparam("ids", expanding=True)), leased)
 _OWNED = tasks.c.owner == bindparam("of_owner")
@@ -97,7 +96,7 @@ def count_waiting(connection: Connection) -> int:
 
 
 def count_unfinished(connection: Connection) -> int:
-    return int(connection.execute(_COUNT_UNFINISHED).scalar_one())
+    return connection.execute(_COUNT_UNFINISHED).scalar_one()
 
 
 def any_waiting(connection: Connection, now: int) -> bool:

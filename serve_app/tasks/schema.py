@@ -38,7 +38,7 @@ tasks = Table(
     Column("owner", Words(64), nullable=False, server_default=""),  # id of the key that it was submitted with
     Column("idempotency_key", Words(255)),
     Column("fingerprint", Words(64)),
-    Column("deadline", BigInteger),  # null: of a release that knew none; see rows.py
+    Column("deadline", BigInteger),  # null where a release that knew none added the row or ended it
     Column("hook_error", Words()),  # why its hook was given up
 )
 
@@ -60,7 +60,9 @@ Index("tasks_leased", tasks.c.lease_until, sqlite_where=leased, postgresql_where
 Index("tasks_owner", tasks.c.owner, tasks.c.id)
 unfinished = tasks.c.finish_time.is_(None)
 Index("tasks_unfinished", tasks.c.owner, tasks.c.id, sqlite_where=unfinished, postgresql_where=unfinished)
-Index("tasks_overdue", tasks.c.deadline, tasks.c.submit_time, sqlite_where=unfinished, postgresql_where=unfinished)
+# Without its second half, SQLite would count what waits by this index, which does not say what is leased.
+limited = and_(unfinished, tasks.c.deadline.is_not(None))
+Index("tasks_overdue", tasks.c.deadline, sqlite_where=limited, postgresql_where=limited)
 
 # Pages of finished tasks: by what they are filtered and sorted by. A task enters these once, with its end.
 finished = tasks.c.finish_time.is_not(None)

@@ -38,6 +38,7 @@ _log = logging.getLogger(__name__)
 _DRAWS = 50  # of an id; a draw collides once in 1,000 times the other submits of its millisecond
 _SETTLE_S = 3.0
 _SETTLE_PAUSE_S = 0.05
+_TROUBLE_MS = 10_000
 
 
 class TaskStore:
@@ -62,6 +63,7 @@ class TaskStore:
         self._deadline_s = deadline_s
         self._meter = Meter(database, bounds, deadline_s, clock, (CANCELLED, OVERDUE)) if bounds else None
         self._submits: set[asyncio.Task[Task]] = set()
+        self._failed: tuple[int, DatabaseUnavailable] | None = None  # the last accepting commit, when and why
 
     async def submit(self, new: NewTask, write_inputs: Callable[[str], Awaitable[None]], quota: Quota | None = None) -> Task:
         """Accept a task: its bytes first, by `write_inputs(id)`, then its row, whose commit is the acceptance.
@@ -87,6 +89,13 @@ class TaskStore:
     async def room(self) -> Room | None:
         """How many unfinished tasks there may be, going by what was measured a few seconds ago; None: any number."""
         return await self._meter.room() if self._meter else None
+
+    @property
+    def trouble(self) -> str | None:
+        """Why the last submit could not be committed, unless that is a while ago: a database that is full can still be read."""
+        if self._failed is None or self._clock() - self._failed[0] > _TROUBLE_MS:
+            return None
+        return str(self._failed[1])
 
     async def admit(self, owner: str, quota: Quota | None = None) -> int:
         """How many tasks wait. Raises QueueFull or QuotaExceeded where a submit of this owner would not be accepted now."""
@@ -231,7 +240,9 @@ class TaskStore:
         await self._database.write(lambda connection: transitions.expire(connection, holder, now))
 
     async def tidy(self) -> None:
-        """What has to be done now and then, so that pages are counted as fast as ever. Any process may, at any time."""
+        """What has to be done now and then: pages stay fast, and tasks that an older release accepted get a deadline. Any process may."""
+        if await self._database.read(transitions.any_unlimited):
+            await self._database.write(transitions.limit_all)
         while await self._database.read(tallies.many_rows):
             await self._database.write(tallies.add_up)
 
@@ -286,9 +297,11 @@ class TaskStore:
         except IntegrityError:
             await self._drop_inputs(task.id)
             return None
-        except BaseException:
+        except Exception as error:
+            self._failed = (self._clock(), error) if isinstance(error, DatabaseUnavailable) else None
             await self._drop_inputs(task.id)
             raise
+        self._failed = None
         if accepted.id != task.id:
             await self._drop_inputs(task.id)
         return accepted

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from sqlalchemy import Connection, Row, and_, bindparam, case, delete, exists, func, insert, or_, select, update
+from sqlalchemy import Connection, Row, and_, bindparam, case, delete, exists, func, insert, select, update
 
 from serve_app.tasks import outbox
 from serve_app.tasks.query import find
-from serve_app.tasks.rows import COLUMNS, OLDER_DEADLINE_MS, deadline, to_task, to_values, visible
+from serve_app.tasks.rows import COLUMNS, deadline, to_task, to_values, visible
 from serve_app.tasks.schema import leased, tasks, unfinished, waiting
 from serve_app.tasks.task import NewTask, Status, Task
 
@@ -83,16 +83,12 @@ _EXPIRED = (
     .limit(bindparam("most"))
     .with_for_update(skip_locked=True)
 )
-# Those without a deadline are null in the index, and there by the time of their submit.
-_overdue = and_(
-    unfinished,
-    or_(
-        tasks.c.deadline <= bindparam("now"),
-        and_(tasks.c.deadline.is_(None), tasks.c.submit_time <= bindparam("older")),
-    ),
-)
+_overdue = and_(unfinished, tasks.c.deadline <= bindparam("now"))
 _ANY_OVERDUE = select(exists().where(_overdue))
 _OVERDUE = select(tasks.c.id).where(_overdue).limit(bindparam("most")).with_for_update(skip_locked=True)
+_unlimited = and_(unfinished, tasks.c.deadline.is_(None))
+_ANY_UNLIMITED = select(exists().where(_unlimited))
+_LIMIT = update(tasks).where(_unlimited).values(deadline=deadline)
 _among = tasks.c.id.in_(bindparam("ids", expanding=True))
 _WAIT_AGAIN = update(tasks).where(_among).values(**_no_lease)
 _GIVE_UP = (
@@ -183,12 +179,21 @@ def take_expired(connection: Connection, limit: int, max_attempts: int, reason: 
 
 
 def any_overdue(connection: Connection, now: int) -> bool:
-    return bool(connection.execute(_ANY_OVERDUE, {"now": now, "older": now - OLDER_DEADLINE_MS}).scalar())
+    return bool(connection.execute(_ANY_OVERDUE, {"now": now}).scalar())
+
+
+def any_unlimited(connection: Connection) -> bool:
+    return bool(connection.execute(_ANY_UNLIMITED).scalar())
+
+
+def limit_all(connection: Connection) -> None:
+    """A deadline for those tasks that a release without deadlines accepted, as its replicas do while they are replaced."""
+    connection.execute(_LIMIT)
 
 
 def fail_overdue(connection: Connection, limit: int, reason: str, now: int) -> list[str]:
     """End tasks whose deadline has passed, whoever holds them; their ids."""
-    found = connection.execute(_OVERDUE, {"now": now, "older": now - OLDER_DEADLINE_MS, "most": limit}).scalars().all()
+    found = connection.execute(_OVERDUE, {"now": now, "most": limit}).scalars().all()
     if not found:
         return []
     ended = connection.execute(_GIVE_UP, {"ids": found, "reason": reason, "now": now}).all()

@@ -15,11 +15,11 @@ from tests.api.support import MakeService, Service, build
 
 @pytest.fixture
 async def make_service(tmp_path: Path) -> AsyncIterator[MakeService]:
-    """Make a service with these members of ApiConfig, open to everybody where it has no key; `egress` and `bounds` as in `build`."""
+    """Make a service with these members of ApiConfig, open to everybody where it has no key; `egress` to `where` as in `build`."""
     async with AsyncExitStack() as stack:
 
-        async def make(*, egress: Egress | None = None, bounds: Bounds | None = None, **config: Any) -> Service:
-            service = build(tmp_path, ApiConfig(**{"allow_open": True, **config}), egress=egress, bounds=bounds)
+        async def make(*, egress: Egress | None = None, bounds: Bounds | None = None, where: str | None = None, **config: Any) -> Service:
+            service = build(tmp_path, ApiConfig(**{"allow_open": True, **config}), egress=egress, bounds=bounds, where=where)
             stack.push_async_callback(service.database.close)
             await stack.enter_async_context(service.app.router.lifespan_context(service.app))
             await stack.enter_async_context(service.client)

@@ -129,13 +129,14 @@ def build(
     health: Callable[[], Awaitable[dict[str, object]]] = healthy,
     egress: Egress | None = None,
     bounds: Bounds | None = None,
+    where: str | None = None,
 ) -> Service:
     """The real application on a real SQLite file and a real folder of pictures. The caller closes `client` and `database`.
 
-    egress: not started; the application's lifespan does that. None: one that calls public addresses only.
+    egress: not started; the application's lifespan does that. None: one that calls public addresses only. where: a PostgreSQL instead.
     """
-    migrate(folder / "tasks.db")
-    database = open_database(folder / "tasks.db")
+    migrate(where or folder / "tasks.db")
+    database = open_database(where or folder / "tasks.db")
     blobs = BlobStore(folder / "blobs")
     store = TaskStore(database, blobs, bounds=bounds)
     accepted: list[Task] = []

@@ -17,8 +17,10 @@ from sqlalchemy import Connection, text
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import Database, open_database
 from serve_app.tasks.migrate import migrate
+from serve_app.tasks.query import Query
+from serve_app.tasks.room import Bounds, QueueFull
 from serve_app.tasks.store import TaskStore
-from serve_app.tasks.task import new_result_name
+from serve_app.tasks.task import Status, new_result_name
 from tests.tasks.common import new, no_inputs
 
 Report = dict[str, object]
@@ -32,6 +34,14 @@ async def submit(store: TaskStore, count: int) -> Report:
 
     parts = await asyncio.gather(some(count // 2), some(count - count // 2))
     return {"submitted": [id for part in parts for id in part]}
+
+
+async def fill(store: TaskStore, count: int) -> Report:
+    """Submit, and go on when there is no room."""
+    found = await asyncio.gather(*(store.submit(new(), no_inputs) for _ in range(count)), return_exceptions=True)
+    refused = [one for one in found if isinstance(one, BaseException)]
+    assert {type(one) for one in refused} <= {QueueFull}, refused
+    return {"submitted": [one.id for one in found if not isinstance(one, BaseException)], "refused": len(refused)}
 
 
 async def work(store: TaskStore, patience_s: int) -> Report:
@@ -58,6 +68,33 @@ async def work(store: TaskStore, patience_s: int) -> Report:
 
     await asyncio.gather(one(), one())
     return {"claims": claims, "longest": longest}
+
+
+async def work_late(store: TaskStore, count: int) -> Report:
+    """Submit tasks of which some are overdue at once, some soon and some not; finish what can be: what of it was ours to the end?"""
+    made: list[str] = []
+
+    async def finish_one() -> bool:
+        task = await store.claim("worker", 300.0)
+        if task and await store.advance(task, 50) and await store.succeed(task, f"{task.id}/a.png", "a.png", {}):
+            made.append(task.id)
+        return task is not None
+
+    for n in range(count):
+        hurried = TaskStore(store._database, store._blobs, deadline_s=(0.0, 0.03, 300.0)[n % 3])
+        await hurried.submit(new(), no_inputs)
+        await finish_one()
+    while await finish_one():
+        pass
+    return {"made": made}
+
+
+async def recover(store: TaskStore, count: int) -> Report:
+    """End what is overdue until so many tasks have ended."""
+    overdue: list[str] = []
+    while (await store.query(Query(statuses=(Status.SUCCESS, Status.FAILURE), size=1))).total < count:
+        overdue += await store.fail_overdue(3)
+    return {"overdue": overdue}
 
 
 async def hold(store: TaskStore, lease_ms: int) -> Report:
@@ -104,11 +141,13 @@ async def main(role: str, where: str, folder: Path, report: Path, number: int) -
         report.write_text("{}")
         return
     database = open_database(place(where))
-    store = TaskStore(database, BlobStore(folder / "blobs"))
+    store = TaskStore(database, BlobStore(folder / "blobs"), bounds=Bounds(100) if role == "fill" else None)
     if role == "add":
         result = await add(database, number)
     else:
-        result = await {"submit": submit, "work": work, "hold": hold}[role](store, number)
+        result = await {"submit": submit, "fill": fill, "work": work, "hold": hold, "work_late": work_late, "recover": recover}[role](
+            store, number
+        )
     await database.close()
     report.write_text(json.dumps(result))
 

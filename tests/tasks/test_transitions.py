@@ -35,6 +35,9 @@ def whole_life(connection: Connection) -> None:
     assert query.any_waiting(connection, 1)
     assert not transitions.any_expired(connection, 1)
     assert not transitions.any_overdue(connection, 1)
+    assert transitions.any_unlimited(connection)
+    transitions.limit_all(connection)
+    assert not transitions.any_unlimited(connection)
     claims = [transitions.claim(connection, "worker", 1, 5) for _ in ids]
     first, second, third = (task for task in claims if task is not None)
     assert transitions.advance(connection, first, 10, 1)

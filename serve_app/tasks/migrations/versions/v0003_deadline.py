@@ -1,6 +1,6 @@
 """By when a task has to end.
 
-The column stays empty for rows that are there, and for those that replicas of the release before still add while they are replaced.
+The column stays empty for tasks that have ended, and may be so for those that replicas of the release before add while they are replaced.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from sqlalchemy import BigInteger, Column, text
 revision = "0003"
 down_revision = "0002"
 
-UNFINISHED = text("finish_time IS NULL")
+LIMITED = text("finish_time IS NULL AND deadline IS NOT NULL")
 
 
 def upgrade() -> None:
     op.add_column("tasks", Column("deadline", BigInteger))
-    op.create_index("tasks_overdue", "tasks", ["deadline", "submit_time"], sqlite_where=UNFINISHED, postgresql_where=UNFINISHED)
+    op.execute("UPDATE tasks SET deadline = submit_time + 280000 WHERE finish_time IS NULL")
+    op.create_index("tasks_overdue", "tasks", ["deadline"], sqlite_where=LIMITED, postgresql_where=LIMITED)
