@@ -20,9 +20,9 @@ from serve_app.deployments.detector import FaceDetector
 from serve_app.deployments.ingress import Ingress
 from serve_app.deployments.pipeline import SwapPipeline
 from serve_app.deployments.swapper import FaceSwapper
+from serve_app.deployments.unfit import refuse_unfit
 from serve_app.families import resolve
 from serve_app.settings import Secrets, Settings, blobs_of, database_of
-from serve_app.tasks.blobs import refuse_unfit
 from serve_app.tasks.migrate import migrate
 
 

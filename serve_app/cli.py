@@ -18,6 +18,7 @@ from serve_app.cli_keys import app as keys
 from serve_app.cli_store import app as store
 from serve_app.deployments import environment
 from serve_app.deployments.supervisor import Stop, stop_on_signal, supervise
+from serve_app.deployments.unfit import refuse_unfit
 from serve_app.engines import catalog, download, fetch, runtimes, weights
 from serve_app.families import resolve
 from serve_app.settings import Secrets, settings_page
@@ -74,6 +75,8 @@ def _serve(folder: Path, config: Path, host: str | None, port: int | None, famil
         settings = resolve(cluster.settings_of(document))
         access.refuse_open(document.http_options.host, settings, secrets := Secrets())
         cluster.refuse_occupied(document)
+        if secrets.blobs_url is not None:
+            refuse_unfit(secrets.blobs_url)  # build() does it as well, where the reason stands below a page of Ray's
         outward = access.outward(document.http_options.host, settings)
         if outward != settings:
             _say("egress.allow_private: loopback is left out, for others can reach this address")

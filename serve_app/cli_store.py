@@ -19,7 +19,7 @@ DONE = """
 
   FACESWAP_DATABASE_URL=postgresql://...
 
-Pictures have not moved: they stay in {blobs}.
+Pictures have not moved: they stay in {blobs}, or where FACESWAP_BLOBS_URL says.
 """
 
 app = typer.Typer(no_args_is_help=True, help="Where tasks and keys are kept.")

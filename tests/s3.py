@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -101,6 +102,7 @@ class S3:
         """It takes connections and says nothing on them."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        os.waitpid(self._process.pid, os.WUNTRACED)  # its threads go on for a moment
 
     def resume(self) -> None:
         assert self._process is not None

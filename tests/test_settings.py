@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from serve_app.deployments import cluster
-from serve_app.settings import Secrets, Settings, database_of, settings_page
+from serve_app.settings import Secrets, Settings, blobs_of, database_of, settings_page
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -62,3 +62,15 @@ def test_the_database_is_the_file_unless_the_environment_names_another(monkeypat
     with pytest.raises(ValidationError, match="postgresql://") as raised:
         Secrets()
     assert "hidden" not in str(raised.value)
+
+
+def test_pictures_are_in_the_folder_unless_the_environment_names_a_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings()
+    assert blobs_of(settings, Secrets()) == settings.blobs
+    monkeypatch.setenv("FACESWAP_BLOBS_URL", "s3://bucket/some/prefix")
+    assert blobs_of(settings, Secrets()) == "s3://bucket/some/prefix"
+    for wrong in ("s3://key:hidden@bucket/prefix", "https://bucket/hidden", "s3://", "s3://bucket?hidden"):
+        monkeypatch.setenv("FACESWAP_BLOBS_URL", wrong)
+        with pytest.raises(ValidationError, match="s3://bucket/prefix") as raised:
+            Secrets()
+        assert "hidden" not in str(raised.value)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import logging
 import os
 import re
+import time
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -45,6 +47,8 @@ _OVERWRITES = (
 )
 
 _log = logging.getLogger(__name__)
+# obstore's threads may still let go of what they returned. One that does so while Python ends aborts the process (obstore 0.12).
+atexit.register(time.sleep, 0.1)
 
 
 class BlobStore:
@@ -191,16 +195,6 @@ class BlobStore:
             if isinstance(told, BlobMissing) and self._folder is not None and not self._folder.exists():
                 told = BlobsUnavailable("the folder is gone")
             raise told from None
-
-
-def refuse_unfit(where: str | Path) -> None:
-    """Raises ValueError for a store that works only after somebody changed something. One that is down may come back: GET /ready tells."""
-    try:
-        asyncio.run(BlobStore(where).probe())
-    except BlobsRefused as error:
-        raise ValueError(f"pictures cannot be stored in {shown(where)}: {error}") from None
-    except BlobsUnavailable as error:
-        _log.warning("pictures cannot be stored in %s: %s; starting nevertheless", shown(where), error)
 
 
 def folder_of(where: str | Path) -> Path | None:

@@ -1,8 +1,7 @@
-"""Results that no task has: their worker died between the picture and the commit, or a delete came in between."""
+"""Results that their task does not name: a worker died between the picture and the commit."""
 
 from __future__ import annotations
 
-import logging
 import random
 from collections.abc import Callable
 from contextlib import aclosing
@@ -10,19 +9,19 @@ from contextlib import aclosing
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import now_ms
 from serve_app.tasks.store import TaskStore
+from serve_app.tasks.task import Task
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
 PERIOD_MS = HOUR_MS
 FIRST_LOOK_MS = 7 * DAY_MS  # what a service that starts looks back
 _OVERLAP_MS = HOUR_MS
-_MOST_UNKNOWN = 1000
-
-_log = logging.getLogger(__name__)
 
 
 class Orphans:
     """Looks once an hour at what was submitted since its last look and more than an hour ago, first within ten minutes of its start.
+
+    A picture whose task is in no row is left alone: the database may be the wrong one, or the bucket somebody else's too.
 
     results_days: what is older by a day is deleted whoever has it; None: nothing is. `clock` gives milliseconds since the epoch.
     """
@@ -50,27 +49,14 @@ class Orphans:
         return deleted
 
     async def _between(self, since: int, until: int) -> int:
-        deleted, known, unknown, strangers = 0, 0, 0, list[str]()
+        deleted = 0
         async with aclosing(self._blobs.results(since, until)) as portions:
             async for keys in portions:
                 owners = {key: _id(key) for key in keys}
-                tasks = {task.id: task for task in await self._store.get_many(list(owners.values()))}
-                orphans = []
-                for key, id in owners.items():
-                    if (task := tasks.get(id)) is None:
-                        unknown += 1
-                        strangers += [key] if unknown <= _MOST_UNKNOWN else []
-                    elif task.status.terminal and task.result != key:  # of a task that runs, the commit may come yet
-                        orphans.append(key)
-                    else:
-                        known += 1
+                tasks = {task.id: task for task in await self._store.get_many(list(owners.values()))}  # after the listing: rows only gain
+                orphans = [key for key, id in owners.items() if id in tasks and _forgotten(tasks[id], key)]
                 await self._blobs.delete(*orphans)
                 deleted += len(orphans)
-        # Of a deleted task a late picture may be left. Many without a row are another service's, or the database is the wrong one.
-        if unknown <= known:
-            await self._blobs.delete(*strangers)
-            return deleted + len(strangers)
-        _log.warning("%d results belong to no task of this database, %d do: they are left alone; is it the right database?", unknown, known)
         return deleted
 
     async def _before(self, time: int) -> int:
@@ -80,6 +66,11 @@ class Orphans:
                 await self._blobs.delete(*keys)
                 deleted += len(keys)
         return deleted
+
+
+def _forgotten(task: Task, key: str) -> bool:
+    """While a task runs, the commit that names the picture may come yet."""
+    return task.status.terminal and task.result != key
 
 
 def _id(key: str) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -134,3 +136,9 @@ async def test_tidying_leaves_what_is_whole_and_what_is_new(blobs: BlobStore, wh
 
 def files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_process_that_ends_right_after_its_last_call_ends_well(tmp_path: Path) -> None:
+    code = "import asyncio, sys; from serve_app.tasks.blobs import BlobStore; asyncio.run(BlobStore(sys.argv[1]).probe())"
+    processes = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) for _ in range(5)]
+    assert [process.wait() for process in processes] == [0] * 5
