@@ -112,7 +112,7 @@ class SwapPipeline:
         except Exception:
             reason = INTERNAL
             if time.expired():
-                reason = OVERDUE.format(seconds=(task.deadline - task.submit_time) / 1000)
+                reason = f"{OVERDUE} (not finished within {(task.deadline - task.submit_time) / 1000:g} s)"
             else:
                 logger.exception("task %s failed", task.id)
             end = partial(self._fail, task, reason, stages)

@@ -313,7 +313,7 @@ async def test_a_task_that_is_not_done_by_its_deadline_fails_and_its_models_are_
     service.at["swap"] = never
     assert await asyncio.wait_for(service.pipeline.run_next("ticket"), 10)
     ended = await service.ended(task)
-    assert (ended.status, ended.fail_reason) == (Status.FAILURE, OVERDUE.format(seconds=1))
+    assert (ended.status, ended.fail_reason) == (Status.FAILURE, f"{OVERDUE} (not finished within 1 s)")
     assert left.is_set()
     assert service.files() == []
 

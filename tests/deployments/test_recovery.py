@@ -78,7 +78,7 @@ async def test_tasks_past_their_deadline_end_and_their_pictures_go(table: Table,
     for task in tasks:
         ended = await table.store.get(task.id)
         assert ended is not None
-        assert (ended.status, ended.fail_reason) == (Status.FAILURE, OVERDUE.format(seconds=60))
+        assert (ended.status, ended.fail_reason) == (Status.FAILURE, f"{OVERDUE} (not finished within 60 s)")
     assert table.waiting == [0]
     assert table.told > 0, "their hooks are to hear of it"
     assert not [path for path in (table.folder / "blobs").rglob("*") if path.is_file()]
