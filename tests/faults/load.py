@@ -27,7 +27,7 @@ TERMINAL = ("SUCCESS", "FAILURE")
 class Trouble:
     """An answer that no client wants: `what` it was, to which request, and when, by `time.monotonic()`.
 
-    kind: "cut" for a broken connection, "refused" for 503 with code 9, else "wrong".
+    kind: "cut" for a broken connection, "refused" for 503 with code 9 and for a full queue (23), else "wrong".
     """
 
     at: float
@@ -113,7 +113,8 @@ class Load:
                 if said["code"] == 1:
                     self.accepted.append((began, time.monotonic()))
                     return str(said["result"])
-                self.troubles.append(Trouble(time.monotonic(), "wrong", f"code {said['code']} {said['description']}", "submit"))
+                kind = "refused" if said["code"] == 23 else "wrong"
+                self.troubles.append(Trouble(time.monotonic(), kind, f"code {said['code']} {said['description']}", "submit"))
             if time.monotonic() > until:
                 return None
             await asyncio.sleep(POLL_S)

@@ -15,7 +15,7 @@ from tests.faults.receiver import Receiver, receiving
 from tests.faults.records import Records
 from tests.faults.world import World
 
-RATE = 3.0
+RATE = 2.0
 HOOKS_S = 120.0  # a hook that fails as often as this one has heard of all by then
 DRAIN_S = 330.0  # no task may take longer than limits.deadline_s, and some time to notice
 

@@ -112,6 +112,20 @@ async def test_what_waited_and_what_was_cancelled_says_nothing_about_the_rate(st
     assert found.rate == pytest.approx(2.0)
 
 
+async def test_while_the_service_was_dead_nothing_was_slow(store: TaskStore, clock: Clock) -> None:
+    await work(store, clock, 20, 1.0)
+    await store.submit(new(), no_inputs)
+    await claimed(store)
+    clock.tick(200)
+    assert await store.take_expired(10) == 1
+    again = await claimed(store)
+    clock.tick(1)
+    assert await store.succeed(again, f"{again.id}/a.png", "a.png", {})
+    room = await store.room()
+    assert room is not None
+    assert room.rate == pytest.approx(1.0)
+
+
 async def test_the_table_is_looked_at_every_few_seconds_at_most(store: TaskStore, clock: Clock, database: Database) -> None:
     looks: list[str] = []
     engine = database._engine  # type: ignore[attr-defined]
