@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from serve_app.deployments import cluster
 from serve_app.settings import Secrets, Settings, blobs_of, database_of, settings_page
+from serve_app.tasks.secret import new_secret
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -74,3 +75,20 @@ def test_pictures_are_in_the_folder_unless_the_environment_names_a_bucket(monkey
         with pytest.raises(ValidationError, match="s3://bucket/prefix") as raised:
             Secrets()
         assert "hidden" not in str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["hunter2", "whsec_hunter2"])
+def test_a_hook_secret_that_cannot_be_is_explained_and_not_shown(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("FACESWAP_HOOK_SECRET", text)
+    with pytest.raises(ValidationError, match="base64 of 24 to 64 random bytes") as raised:
+        Secrets()
+    assert "hook_secret" in str(raised.value)
+    assert "hunter2" not in str(raised.value)
+
+
+def test_a_hook_secret_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FACESWAP_HOOK_SECRET", secret := new_secret())
+    found = Secrets()
+    assert found.hook_secret is not None
+    assert found.hook_secret.get_secret_value() == secret
+    assert secret not in repr(found)
