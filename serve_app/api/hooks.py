@@ -24,7 +24,7 @@ class HookRoutes:
     """Hosts only: the rest of a hook's URL is often a secret."""
 
     def __init__(self, service: Service) -> None:
-        self._hooks = service.hooks
+        self._hooks, self._store = service.hooks, service.store
 
     async def listed(self, request: Request) -> Response:
         require_admin(request)
@@ -44,8 +44,9 @@ class HookRoutes:
         require_admin(request)
         async with store_errors():
             found = await self._hooks.show(request.path_params["id"])
-        if not found:
-            raise ApiError(Answer.TASK_UNKNOWN, reason="Nothing is owed for this task: its hook has heard all, or it has none.")
+            known = found or await self._store.get(request.path_params["id"])
+        if not known:
+            raise ApiError(Answer.TASK_UNKNOWN)
         return JsonResponse([_shown(owed) for owed in found])
 
     async def resend(self, request: Request) -> Response:

@@ -61,6 +61,8 @@ async def test_listed_shown_and_sent_again(owing: tuple[Service, str]) -> None:
     shown = (await service.client.get(f"{HOOKS}/{id}")).json()
     check(shown, "get", HOOKS + "/{id}")
     assert shown == listed["hooks"]
+    silent = (await service.submit())["result"]
+    assert (await service.client.get(f"{HOOKS}/{silent}")).json() == []
     for query, count in (("state=dead&limit=5", 1), ("state=pending", 0), ("host=hook.example:8443", 1), ("host=nope&state=", 0)):
         assert len((await service.client.get(f"{HOOKS}?{query}")).json()["hooks"]) == count
     for body in ({"task": id}, {"dead": True}, {"host": "hook.example:8443"}, {"host": "hook.example:8443", "dead": True}):
