@@ -19,6 +19,7 @@ from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import Database, open_database
 from serve_app.tasks.migrate import migrate
 from serve_app.tasks.query import Query
+from serve_app.tasks.room import Bounds
 from serve_app.tasks.rows import to_values
 from serve_app.tasks.schema import tasks
 from serve_app.tasks.store import TaskStore
@@ -93,11 +94,26 @@ def calls() -> dict[str, Call]:
         "queue of a key": lambda store: store.unfinished("a"),
         "length of the queue": lambda store: store.count_unfinished(),
         "newest 100": lambda store: store.newest(),
+        "room": _room,
+        "nothing overdue": lambda store: store.fail_overdue(100),
+        "claim and release": _claim,
     }
     for name, query in pages.items():
         found[name] = methodcaller("query", query)
         found[f"{name}, of a key"] = methodcaller("query", query, "a")
     return found
+
+
+async def _room(store: TaskStore) -> None:
+    """Measured anew each time."""
+    store = TaskStore(store._database, store._blobs, clock=lambda: _BEGAN, bounds=Bounds())
+    await store.room()
+
+
+async def _claim(store: TaskStore) -> None:
+    task = await store.claim("benchmark", 30.0)
+    assert task is not None
+    assert await store.release(task)
 
 
 async def _measure(name: str, wheres: list[str | Path], rounds: int, many: int) -> list[Row]:

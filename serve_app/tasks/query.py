@@ -30,8 +30,8 @@ _SORTS = {
 }
 
 _FIND = select(*COLUMNS).where(tasks.c.id.in_(bindparam("ids", expanding=True)), visible)
-_COUNT_WAITING = select(func.count()).select_from(tasks).where(waiting)
 _COUNT_UNFINISHED = select(func.count()).select_from(tasks).where(unfinished)
+_COUNT_LEASED = select(func.count()).select_from(tasks).where(leased)
 _ANY_WAITING = select(exists().where(waiting, deadline > bindparam("now")))
 _HELD = select(tasks.c.id, tasks.c.fence).where(tasks.c.id.in_(bindparam("ids", expanding=True)), leased)
 _OWNED = tasks.c.owner == bindparam("of_owner")
@@ -92,7 +92,12 @@ def find(connection: Connection, ids: Sequence[str], owner: str | None = None) -
 
 
 def count_waiting(connection: Connection) -> int:
-    return connection.execute(_COUNT_WAITING).scalar_one()
+    return count_unfinished(connection) - count_leased(connection)
+
+
+def count_leased(connection: Connection) -> int:
+    """Tasks that are worked on, or were and are not taken back yet; few, so this costs next to nothing."""
+    return connection.execute(_COUNT_LEASED).scalar_one()
 
 
 def count_unfinished(connection: Connection) -> int:

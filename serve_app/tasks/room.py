@@ -115,19 +115,17 @@ def rate_of(ended: Sequence[Ended]) -> float | None:
     return 1000 * sum(one.by_worker for one in rest) / busy_ms if busy_ms else None
 
 
-def check(connection: Connection, most: int) -> None:
-    """Is there room for one more? Raises QueueFull."""
-    if count_unfinished(connection) >= most:
-        raise QueueFull(most)
-
-
 def enter(connection: Connection, most: int) -> None:
-    """`check` for the transaction that adds a task. Where the room is nearly full, such transactions go on one by one."""
-    if (unfinished := count_unfinished(connection)) >= most:
-        raise QueueFull(most)
-    if connection.dialect.name == "postgresql" and unfinished + max(_CLOSE, most // 10) >= most:
+    """For the transaction that adds a task: is there room for it? Where it is nearly full, such transactions go on one by one.
+
+    Raises QueueFull.
+    """
+    unfinished = count_unfinished(connection)
+    if connection.dialect.name == "postgresql" and unfinished < most <= unfinished + max(_CLOSE, most // 10):
         connection.execute(_TAKE_TURNS).close()
-        check(connection, most)
+        unfinished = count_unfinished(connection)  # as those before left it
+    if unfinished >= most:
+        raise QueueFull(most)
 
 
 def _room(most: int, share: float, rate: float | None) -> Room:

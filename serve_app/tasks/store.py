@@ -27,7 +27,6 @@ from serve_app.tasks.quota import QuotaExceeded as QuotaExceeded
 from serve_app.tasks.repeats import IdempotencyMismatch as IdempotencyMismatch
 from serve_app.tasks.room import Bounds, Meter, Room
 from serve_app.tasks.room import QueueFull as QueueFull
-from serve_app.tasks.room import check as check_room
 from serve_app.tasks.room import enter as enter_room
 from serve_app.tasks.task import NewTask, Status, Task, new_id
 
@@ -103,8 +102,9 @@ class TaskStore:
         day = day_of(self._clock())
 
         def work(connection: Connection) -> int:
-            _admit(connection, owner, _share(owner, quota, room), room, day)
-            return query.count_waiting(connection)
+            unfinished = query.count_unfinished(connection)
+            _admit(connection, owner, _share(owner, quota, room), room, day, unfinished)
+            return unfinished - query.count_leased(connection)
 
         return await self._database.read(work)
 
@@ -346,15 +346,15 @@ def _look(connection: Connection, new: NewTask, quota: Quota | None, room: Room 
     """`_enter` without its writes."""
     if earlier := repeats.first(connection, new):
         return earlier
-    _admit(connection, new.owner, quota, room, day)
+    _admit(connection, new.owner, quota, room, day, query.count_unfinished(connection) if room else 0)
     return None
 
 
-def _admit(connection: Connection, owner: str, quota: Quota | None, room: Room | None, day: str) -> None:
+def _admit(connection: Connection, owner: str, quota: Quota | None, room: Room | None, day: str, unfinished: int) -> None:
     if owner and quota is not None:
         check(connection, owner, quota, day)
-    if room is not None:
-        check_room(connection, room.most)
+    if room is not None and unfinished >= room.most:
+        raise QueueFull(room.most)
 
 
 def _enter(connection: Connection, task: Task, new: NewTask, quota: Quota | None, room: Room | None) -> Task:
