@@ -17,7 +17,7 @@ RINGS: dict[str, tuple[set[str], set[str]]] = {
     "egress": ({"egress"}, {"aiohttp"}),
     "tasks": ({"tasks", "egress"}, {"sqlalchemy"}),
     "api": ({"vision", "tasks", "egress", "api"}, {"starlette"}),
-    "settings": (set(), set()),
+    "settings": ({"tasks"}, set()),
     "families": ({"vision", "engines", "settings"}, set()),
     "deployments": ({"vision", "engines", "swap", "tasks", "egress", "api", "settings", "families", "deployments"}, {"starlette", "ray"}),
     "app": ({"deployments", "families", "settings", "tasks"}, {"ray"}),

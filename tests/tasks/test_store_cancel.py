@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from serve_app.tasks.blobs import BlobMissing, BlobStore
+from serve_app.tasks.blobs import BlobMissing, BlobStore, BlobsUnavailable
 from serve_app.tasks.database import Database
 from serve_app.tasks.outbox import Outbox
 from serve_app.tasks.schema import callbacks, tasks
@@ -143,7 +143,7 @@ async def test_a_delete_that_could_not_delete_the_pictures_may_be_made_again(
     picture = tmp_path / "blobs" / (done.result or "")
     picture.unlink()
     (picture / "in the way").mkdir(parents=True)
-    with pytest.raises(Exception, match=done.id):
+    with pytest.raises(BlobsUnavailable, match="is a directory"):
         await store.delete(done.id)
     assert (await rows(database))[0] == 1, "the row still says that there is something to delete"
     shutil.rmtree(picture)
