@@ -21,11 +21,7 @@ RINGS: dict[str, tuple[set[str], set[str]]] = {
     "families": ({"vision", "engines", "settings"}, set()),
     "deployments": ({"vision", "engines", "swap", "tasks", "egress", "api", "settings", "families", "deployments"}, {"starlette", "ray"}),
     "app": ({"deployments", "families", "settings", "tasks"}, {"ray"}),
-    "cli": ({"deployments", "engines", "families", "settings", "cli_hooks", "cli_keys", "cli_store"}, {"ray"}),
-    "cli_hooks": ({"cli_options", "settings", "tasks"}, set()),
-    "cli_store": ({"cli_options", "tasks"}, set()),
-    "cli_keys": ({"cli_options", "settings", "tasks"}, set()),
-    "cli_options": ({"deployments", "settings"}, set()),
+    "cli": ({"cli", "deployments", "engines", "families", "settings", "tasks"}, {"ray"}),
 }
 FRAMEWORKS = {"ray", "starlette", "sqlalchemy", "fastapi", "aiohttp"}
 

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from serve_app.cli import app
-from serve_app.cli_keys import moment
+from serve_app.cli.keys import moment
 from serve_app.tasks.database import now_ms, open_database
 from serve_app.tasks.keys import Key, KeyRing, Quota
 

@@ -10,7 +10,7 @@ import typer
 from serve_app.deployments import environment
 from serve_app.settings import Settings
 
-DEFAULT_CONFIG = Path(__file__).resolve().parent.parent / "config" / "local.yaml"
+DEFAULT_CONFIG = Path(__file__).resolve().parent.parent.parent / "config" / "local.yaml"
 
 Config = Annotated[Path, typer.Option(help="Serve config file, which says where tasks and keys are", exists=True, dir_okay=False)]
 Data = Annotated[Path | None, typer.Option(help="Folder for tasks and pictures, instead of the file's")]

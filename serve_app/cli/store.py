@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from serve_app.cli_options import DEFAULT_CONFIG, Config, Data, fail, settings_from
+from serve_app.cli.options import DEFAULT_CONFIG, Config, Data, fail, settings_from
 from serve_app.tasks.database import DatabaseUnavailable, shown
 from serve_app.tasks.migrate import DatabaseTooNew
 from serve_app.tasks.move import MoveError, move

@@ -10,7 +10,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from serve_app.cli_options import DEFAULT_CONFIG, Config, Data, fail, settings_from
+from serve_app.cli.options import DEFAULT_CONFIG, Config, Data, fail, settings_from
 from serve_app.settings import Secrets, database_of
 from serve_app.tasks.database import DatabaseUnavailable, missing, now_ms, open_database, shown
 from serve_app.tasks.hooks import MOST, Counts, Hooks, Owed

@@ -13,9 +13,9 @@ from typing import Annotated, NoReturn
 import typer
 from tqdm import tqdm
 
-from serve_app.cli_hooks import app as hooks
-from serve_app.cli_keys import app as keys
-from serve_app.cli_store import app as store
+from serve_app.cli.hooks import app as hooks
+from serve_app.cli.keys import app as keys
+from serve_app.cli.store import app as store
 from serve_app.deployments import environment
 from serve_app.deployments.supervisor import Stop, stop_on_signal, supervise
 from serve_app.deployments.unfit import refuse_unfit
@@ -23,7 +23,7 @@ from serve_app.engines import catalog, download, fetch, runtimes, weights
 from serve_app.families import resolve
 from serve_app.settings import Secrets, settings_page
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 
 app = typer.Typer(
     no_args_is_help=True,
