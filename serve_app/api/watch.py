@@ -9,7 +9,7 @@ import time
 from starlette.requests import Request
 
 from serve_app.api.schema import MAX_WAIT_S
-from serve_app.api.service import store_errors
+from serve_app.tasks.database import DatabaseUnavailable
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Task
 
@@ -32,7 +32,7 @@ class Watch:
         self._waiters = 0
 
     async def ended(self, task: Task, owner: str | None, wait_s: float) -> Task:
-        """The task once it has ended, or as it is when the time is up, or at once where too many wait already."""
+        """The task once it has ended, or as it was seen last when the time is up, or at once where too many wait already."""
         if self._waiters >= MOST_WAITERS:
             return task
         self._waiters += 1
@@ -46,8 +46,10 @@ class Watch:
         while not task.status.terminal and (waited := time.monotonic() - started) < wait_s:
             # Who has waited for long can wait a little longer.
             await asyncio.sleep(min(max(_LOOK_S, waited / 20), wait_s - waited))
-            async with store_errors():
+            try:
                 found = await self._store.get(task.id, owner)
+            except DatabaseUnavailable:
+                continue  # it is accepted all the same; an error now would have the client submit it again
             if found is None:  # deleted: there is nothing to wait for
                 break
             task = found

@@ -18,6 +18,7 @@ from serve_app.api.schema import task_json
 from serve_app.deployments import logs
 from serve_app.deployments.dispatcher import Dispatcher
 from serve_app.deployments.recovery import Recovery, every
+from serve_app.egress import resolver
 from serve_app.egress.address import AddressPolicy
 from serve_app.egress.client import Egress
 from serve_app.engines.runtimes import versions
@@ -72,7 +73,7 @@ class Ingress:
         # Two, so that hooks whose names nobody resolves are never in the way of pictures.
         policy = AddressPolicy(settings.egress.allow_private)
         places = affordable(settings.ingress.callbacks_in_flight)
-        self._hooks, self._pictures = Egress(policy, connections=places.total, lookups=places.total), Egress(policy)
+        self._hooks, self._pictures = Egress(policy, connections=places.total, lookups=resolver.affordable(places.total)), Egress(policy)
         hook_secret = self._secrets.hook_secret
         self._courier = Courier(
             Outbox(database),

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 
 from serve_app.deployments.retry import UNAVAILABLE, Outage
 from serve_app.tasks.blobs import BlobStore
@@ -50,9 +50,13 @@ class Recovery:
 
         Raises DatabaseUnavailable, as `lost` does.
         """
-        with self._unsettled_by_outage():
-            await self._end_overdue()
-            await self._take_up()
+        ended: list[str] = []
+        try:
+            with self._unsettled_by_outage():
+                await self._end_overdue(ended)
+                await self._take_up()
+        finally:
+            await self._delete_inputs(ended)
 
     async def lost(self, ticket: str) -> None:
         """A call died with its pipeline: what it had claimed waits again at once."""
@@ -73,15 +77,21 @@ class Recovery:
             self._settled_at = time.monotonic() + self._settle_s
             raise
 
-    async def _end_overdue(self) -> None:
+    async def _end_overdue(self, ended: list[str]) -> None:
+        """Their ids are added to `ended`, also when a later portion raises."""
         while ids := await self._store.fail_overdue(OVERDUE_AT_A_TIME):
             logger.info("ended %d tasks that were past their deadline", len(ids))
+            ended += ids
             self._ended()
-            for id in ids:
-                try:
-                    await self._blobs.delete_inputs(id)
-                except Exception as error:
-                    logger.warning("the pictures of task %s are left to the sweep: %s", id, error or type(error).__name__)
+
+    async def _delete_inputs(self, ended: Sequence[str]) -> None:
+        """Last, and only as long as the store answers: one that hangs must not keep tasks from ending."""
+        for left, id in zip(range(len(ended), 0, -1), ended, strict=True):
+            try:
+                await self._blobs.delete_inputs(id)
+            except Exception as error:
+                logger.warning("the pictures of %d ended tasks are left to the sweep: %s", left, error or type(error).__name__)
+                return
 
 
 async def every(period_s: float, what: str, work: Callable[[], Awaitable[None]]) -> None:

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 from typing import Any
 
-from ray.exceptions import RayActorError
+from ray.exceptions import NodeDiedError, ObjectLostError, ObjectStoreFullError, RayActorError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
@@ -18,7 +18,9 @@ from serve_app.vision.face import FaceError, Faces, FaceSquare, Floats, Frame, P
 logger = logging.getLogger(__name__)
 
 # Nobody took the call: no replica, or a full queue. It says nothing about the items and may be made again as often as there is time.
-REFUSED = (BackPressureError, DeploymentUnavailableError, BatchQueueFull)
+REFUSED = (BackPressureError, DeploymentUnavailableError, BatchQueueFull, ObjectStoreFullError)
+# A replica died, before it had answered or with its answer: large ones stay in the memory of its node until they are fetched.
+DIED = (RayActorError, NodeDiedError, ObjectLostError)
 MOST_DEATHS = 3
 FIRST_PAUSE_S, MOST_PAUSE_S = 0.2, 3.0
 
@@ -84,7 +86,7 @@ class Attempt:
                     return await _ask(handle, method, *arguments)
                 async with self._models.alone:
                     return await _ask(handle, method, *arguments)
-            except RayActorError as error:
+            except DIED as error:
                 self._deaths += 1
                 name = f"{handle.deployment_name}.{method}"
                 logger.info("a replica died under %s (%s), death %d of this attempt", name, type(error).__name__, self._deaths)

@@ -7,6 +7,7 @@ import contextlib
 import socket
 import threading
 from ipaddress import ip_address
+from pathlib import Path
 from typing import TypeAlias
 
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -15,7 +16,8 @@ from serve_app.egress.address import AddressPolicy
 
 Found: TypeAlias = list[ResolveResult]
 
-_THREADS = 64  # a lookup that nobody answers holds its thread for half a minute
+_THREADS, _MOST_THREADS = 64, 1200  # a lookup that nobody answers holds its thread for half a minute
+_LIMIT = Path("/sys/fs/cgroup/pids.max")
 
 
 class SystemResolver(AbstractResolver):
@@ -66,6 +68,14 @@ def _look_up(host: str, port: int, family: socket.AddressFamily) -> Found:
         ResolveResult(hostname=host, host=str(address[0]), port=port, family=kind, proto=proto, flags=socket.AI_NUMERICHOST)
         for kind, _, proto, _, address in found
     ]
+
+
+def affordable(wanted: int) -> int:
+    """So many lookups at a time, but with no more than a quarter of the threads that this container may have."""
+    most = _MOST_THREADS
+    with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
+        most = min(most, int(_LIMIT.read_text()) // 4)
+    return max(1, min(wanted, most))
 
 
 class CheckedResolver(AbstractResolver):

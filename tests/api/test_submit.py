@@ -12,8 +12,10 @@ import pytest
 from serve_app.api import watch
 from serve_app.api.config import DefaultRates
 from serve_app.egress.client import Egress
+from serve_app.tasks.database import DatabaseUnavailable
 from serve_app.tasks.room import Bounds
 from serve_app.tasks.store import CANCELLED
+from serve_app.tasks.task import Task
 from tests.api.site import NAMES, Site
 from tests.api.support import LEFT_OUT, SWAP, MakeService, Service, data_url, sample, swap_body
 from tests.egress.common import POLICY, Names, website
@@ -101,6 +103,24 @@ async def test_who_waits_in_vain_gets_the_task_as_it_is(service: Service) -> Non
     body = await answer(service, {}, options={"wait": 0.3})
     assert 0.3 <= time.monotonic() - started < 5
     assert (body["code"], body["task"]["status"], body["task"]["progress"]) == (1, "NOT_START", "0%")
+
+
+async def test_who_waits_is_told_of_the_task_although_the_database_goes_away(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = asyncio.create_task(answer(service, {"Prefer": "wait=60"}))
+    await asyncio.wait_for(service.arrived.wait(), 10)
+    seen, looked = service.store.get, asyncio.Event()
+
+    async def away(id: str, owner: str | None = None) -> Task | None:
+        looked.set()
+        raise DatabaseUnavailable("PostgreSQL: ConnectionRefusedError")
+
+    monkeypatch.setattr(service.store, "get", away)
+    await asyncio.wait_for(looked.wait(), 10)
+    monkeypatch.setattr(service.store, "get", seen)
+    id = service.accepted[0].id
+    await service.finish(id, sample(9))
+    body = await asyncio.wait_for(asked, 10)
+    assert (body["code"], body["result"], body["task"]["status"]) == (1, id, "SUCCESS")
 
 
 async def test_who_waits_for_a_task_that_is_deleted_is_answered(service: Service) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from serve_app.deployments import recovery
 from serve_app.deployments.recovery import Recovery, every
-from serve_app.tasks.blobs import BlobStore
+from serve_app.tasks.blobs import BlobStore, BlobsUnavailable
 from serve_app.tasks.database import DatabaseUnavailable, open_database
 from serve_app.tasks.migrate import migrate
 from serve_app.tasks.store import OVERDUE, TaskStore
@@ -82,6 +82,24 @@ async def test_tasks_past_their_deadline_end_and_their_pictures_go(table: Table,
     assert table.waiting == [0]
     assert table.told > 0, "their hooks are to hear of it"
     assert not [path for path in (table.folder / "blobs").rglob("*") if path.is_file()]
+
+
+async def test_pictures_that_cannot_be_deleted_keep_no_task_from_its_end(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recovery, "OVERDUE_AT_A_TIME", 2)
+    asked: list[str] = []
+
+    async def hang(id: str) -> None:
+        asked.append(id)
+        assert await table.store.unfinished() == [], "tasks end first"
+        assert table.waiting == [0], "and the others are worked on"
+        raise BlobsUnavailable("no answer")
+
+    for _ in range(5):
+        await table.submit()
+    table.now += 60_000
+    monkeypatch.setattr(table.blobs, "delete_inputs", hang)
+    await table.recovery.look()
+    assert len(asked) == 1, "the sweep has the others, once the store answers"
 
 
 async def test_after_an_outage_those_who_still_work_may_renew_before_their_leases_are_taken(

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 import pytest
-from ray.exceptions import ActorDiedError
+from ray.exceptions import ActorDiedError, ObjectFetchTimedOutError, ObjectLostError
 from ray.serve.exceptions import BackPressureError
 
 from serve_app.deployments import remote
@@ -48,6 +48,17 @@ def models(answer: Callable[..., Awaitable[Any]]) -> RemoteModels:
 
 async def test_a_refused_call_is_made_again_however_often_and_is_no_death() -> None:
     errors: list[Exception] = [BackPressureError(1, 1), BatchQueueFull("full")] * 10
+
+    async def answer(items: list[Any]) -> list[Any]:
+        if errors:
+            raise errors.pop()
+        return items
+
+    assert await swap(models(answer).attempt()) == ["item"]
+
+
+async def test_an_answer_that_was_lost_with_its_node_is_asked_for_again() -> None:
+    errors: list[Exception] = [ObjectLostError("0" * 56, None, ""), ObjectFetchTimedOutError("0" * 56, None, "")]
 
     async def answer(items: list[Any]) -> list[Any]:
         if errors:
