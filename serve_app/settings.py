@@ -33,6 +33,8 @@ class Limits(Group):
     max_pixels: int = Field(40_000_000, ge=1_000, description="width x height of one picture, from its header")
     min_side: int = Field(16, ge=2, description="shortest side of a picture, pixels")
     max_state: int = Field(1024, ge=0, description="characters of `state`")
+    max_sources: int = Field(10, ge=1, le=12, description="pictures in `options.sources`")
+    max_faces: int = Field(64, ge=1, le=1000, description="faces of one target that are swapped: of more the largest ones")
     deadline_s: float = Field(280.0, gt=0, description="from a task's submit to its end; what takes longer fails. Clients give up at 300")
     max_unfinished: int | None = Field(
         None,
@@ -115,6 +117,7 @@ class PipelineSettings(Group):
         160, ge=1, description="million pixels, sources and targets together, worked on at a time per replica; a larger task goes alone"
     )
     threads: int = Field(2, ge=1, description="threads for decode, paste and encode per replica")
+    min_face: int = Field(0, ge=0, description="shorter side of the smallest face that is swapped, pixels; requests may ask for more")
     quality: int = Field(95, ge=50, le=100, description="JPEG and WebP quality of results")
     lease_s: float = Field(30.0, gt=0, description="a claimed task is taken up again when its lease ran out")
     renew_s: float = Field(10.0, gt=0, description="how often a running task renews its lease")

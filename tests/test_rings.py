@@ -13,13 +13,18 @@ PACKAGE = Path(__file__).resolve().parent.parent / "serve_app"
 RINGS: dict[str, tuple[set[str], set[str]]] = {
     "vision": ({"vision"}, set()),
     "engines": ({"vision", "engines"}, set()),
-    "swap": ({"vision"}, set()),
+    "swap": ({"vision", "options", "choice"}, set()),
+    "choice": ({"vision", "options"}, set()),
+    "options": (set(), set()),
     "egress": ({"egress"}, {"aiohttp"}),
     "tasks": ({"tasks", "egress"}, {"sqlalchemy"}),
-    "api": ({"vision", "tasks", "egress", "api"}, {"starlette"}),
+    "api": ({"vision", "tasks", "egress", "options", "api"}, {"starlette"}),
     "settings": ({"tasks"}, set()),
     "families": ({"vision", "engines", "settings"}, set()),
-    "deployments": ({"vision", "engines", "swap", "tasks", "egress", "api", "settings", "families", "deployments"}, {"starlette", "ray"}),
+    "deployments": (
+        {"vision", "engines", "swap", "options", "tasks", "egress", "api", "settings", "families", "deployments"},
+        {"starlette", "ray"},
+    ),
     "app": ({"deployments", "families", "settings", "tasks"}, {"ray"}),
     "cli": ({"cli", "deployments", "engines", "families", "settings", "tasks"}, {"ray"}),
 }

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serve_app.engines.fake import FakeDetector, FakeMesh, FakeSwap
+from serve_app.engines.fake import FACE, FakeDetector, FakeMesh, FakeSwap
 from serve_app.engines.framed import Framed
-from serve_app.swap import Stages, SwapError, swap_faces
+from serve_app.options import Options
+from serve_app.swap import FaceLimits, Stages, SwapError, swap_faces
+from serve_app.vision.crowd import NOBODY
 from serve_app.vision.face import FaceError, Faces, FaceSquare, Floats, Frame, Patch, SwapItem
 from serve_app.vision.framing import mesh_framing
 from serve_app.vision.image import decode
@@ -36,14 +38,16 @@ class Direct:
 
 
 class Nobody(Direct):
-    """Finds no face in the picture at `place`: 0 source, 1 target."""
+    """Finds no face in the picture at `place`: 0 source, 1 target; nor in any that it is asked for afterwards."""
 
     def __init__(self, place: int) -> None:
         self.place = place
 
     async def detect(self, pictures: Sequence[tuple[Frame, ...]]) -> list[Faces | FaceError]:
         faces = await super().detect(pictures)
-        faces[self.place] = Faces(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros((0, 5, 2), np.float32))
+        if len(pictures) > 2:
+            return [NOBODY for _ in pictures]
+        faces[self.place] = NOBODY
         return faces
 
 
@@ -98,3 +102,56 @@ async def test_a_lossless_webp_stays_lossless() -> None:
     swapped = await swap_faces(SOURCE, file.getvalue(), Direct(), FRAMING)
     assert swapped.format == "WEBP"
     assert (decode(swapped.data).bgr[:20] == read(ASTRONAUT)[:20]).all()
+
+
+class Several(Direct):
+    """Finds four faces in the target. Of the one at `unclear`, counted over all calls, nothing can be said."""
+
+    def __init__(self, unclear: int | None = None) -> None:
+        self.unclear = unclear
+        self.calls: list[int] = []
+
+    async def detect(self, pictures: Sequence[tuple[Frame, ...]]) -> list[Faces | FaceError]:
+        source, _ = await super().detect(pictures)
+        assert isinstance(source, Faces)
+        corners = np.array([[60, 60], [300, 60], [60, 300], [300, 300]], np.float32)
+        boxes = np.concatenate([corners, corners + 120], axis=1)
+        points = corners[:, None] + FACE * np.float32(120)
+        return [source, Faces(boxes, np.array([0.6, 0.9, 0.7, 0.8], np.float32), points)]
+
+    async def identify(self, faces: Sequence[FaceSquare]) -> list[Floats | FaceError]:
+        start = sum(self.calls)
+        self.calls.append(len(faces))
+        found = await super().identify(faces)
+        return [FaceError("It is covered.") if start + at == self.unclear else one for at, one in enumerate(found)]
+
+
+async def test_a_crowd_comes_out_the_same_in_calls_of_any_size() -> None:
+    results = []
+    for at_once in (1, 3, 16):
+        models = Several()
+        swapped = await swap_faces(
+            SOURCE, TARGET, models, FRAMING, options=Options.of({"faces": "all"}), limits=FaceLimits(at_once=at_once)
+        )
+        results.append(swapped.data)
+        assert max(models.calls) <= at_once + 1, "and the source, once"
+        assert sum(models.calls) == 5
+    assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize(("faces", "left"), [("all", "It is covered."), ([0, 1, 3], None)])
+async def test_a_face_that_cannot_be_swapped_is_left_alone_unless_it_was_named(faces: object, left: str | None) -> None:
+    asked = swap_faces(SOURCE, TARGET, Several(unclear=2), FRAMING, options=Options.of({"faces": faces}))
+    if left is None:
+        with pytest.raises(SwapError, match=r"target picture.*covered"):
+            await asked
+        return
+    target = (await asked).faces["target"]
+    assert isinstance(target, dict)
+    assert [face["swapped"] for face in target["faces"]] == [True, False, True, True]
+    assert target["faces"][1]["reason"] == left
+
+
+async def test_the_operator_s_smallest_face() -> None:
+    with pytest.raises(SwapError, match="0: too small: 120 pixels, and 130 are asked for"):
+        await swap_faces(SOURCE, TARGET, Several(), FRAMING, limits=FaceLimits(min_face=130))

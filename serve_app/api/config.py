@@ -8,7 +8,8 @@ from typing import Protocol
 
 
 class Limits(Protocol):
-    """What a request may bring: bytes of body and of one decoded picture, pixels and shortest side of it, characters of `state`.
+    """What a request may bring: bytes of body and of one decoded picture, pixels and shortest side of it, characters of `state`,
+    pictures in `options.sources`, faces that are named or swapped.
 
     And how bodies may come in, by process: see BodyGate.
     """
@@ -23,6 +24,10 @@ class Limits(Protocol):
     def min_side(self) -> int: ...
     @property
     def max_state(self) -> int: ...
+    @property
+    def max_sources(self) -> int: ...
+    @property
+    def max_faces(self) -> int: ...
     @property
     def body_timeout_s(self) -> float: ...
     @property
@@ -51,6 +56,8 @@ class DefaultLimits:
     max_pixels: int = 40_000_000
     min_side: int = 16
     max_state: int = 1024
+    max_sources: int = 10
+    max_faces: int = 64
     body_timeout_s: float = 30.0
     max_bodies: int = 128
     max_bodies_per_address: int = 16
@@ -73,6 +80,7 @@ class ApiConfig:
     trusted_proxies: see TrustedProxies.
     instances: the ids that accountFilter.instanceId may name; none: it may name anything. picture_timeout_s: for a picture by URL.
     allow_open: whether a service without any key answers others than its own machine.
+    compares_people: whether the model family knows which of several faces is most like another.
     reply_request_id: whether answers get an x-request-id; not behind Ray Serve's proxy, which adds it.
     """
 
@@ -85,4 +93,5 @@ class ApiConfig:
     instances: tuple[str, ...] = ()
     picture_timeout_s: float = 10.0
     allow_open: bool = False
+    compares_people: bool = False
     reply_request_id: bool = True

@@ -31,6 +31,7 @@ class Answer(Enum):
     ACCEPTED = (200, 1, "提交成功", "Submitted")
     CANCELLED = (200, 1, "成功", "Success")
     DELETED = (200, 1, "删除成功", "Deleted")
+    DETECTED = (200, 1, "检测成功", "Detected")
     SOURCE_MISSING = (200, 4, "人脸图片不能为空", "The face picture is missing")
     TARGET_MISSING = (200, 4, "目标图片不能为空", "The target picture is missing")
     SAME_PICTURE = (200, 4, "人脸图片和目标图片不能相同", "The face picture and the target picture are the same")

@@ -45,6 +45,7 @@ BODIES: dict[type[BaseModel], dict[str, Any]] = {
         "notifyHook": "https://client.example/hook",
         "accountFilter": {"instanceId": "61"},
     },
+    schema.DetectBody: {"targetBase64": f"data:image/png;base64,{_PIXEL}"},
     schema.IdsBody: {"ids": [TASK["id"]]},
     schema.ResendBody: {"host": "client.example", "dead": True},
     schema.QueryBody: {"pageNumber": 0, "pageSize": 10, "sort": "submitTime,desc", "statusSet": ["SUCCESS"]},

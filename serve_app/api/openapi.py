@@ -74,6 +74,15 @@ OPERATIONS = (
         ("Idempotency-Key", "Prefer"),
         body_required=True,
     ),
+    Operation(
+        "POST",
+        "/mj/insight-face/detect",
+        "The faces of a picture, numbered as `options.faces` of a swap numbers them.",
+        models.Envelope,
+        schema.DetectBody,
+        (Answer.DETECTED, *(Answer[f"TARGET_{fault}"] for fault in ("MISSING", "FORMAT", "SIZE", "URL"))),
+        body_required=True,
+    ),
     Operation("GET", "/mj/task/{id}/fetch", "One task.", models.Task, answers=_ONE),
     Operation("POST", "/mj/task/list-by-condition", "Several tasks by id: those that exist.", _list(models.Task), schema.IdsBody, _STORED),
     Operation("POST", "/mj/task/list-by-ids", "The same.", _list(models.Task), schema.IdsBody, _STORED),
@@ -140,7 +149,7 @@ def document(root: str = "", operations: Iterable[Operation] = OPERATIONS) -> di
     models_used = [
         (model, mode)
         for mode, group in (
-            ("validation", (schema.SwapBody, schema.IdsBody, schema.QueryBody, schema.ResendBody)),
+            ("validation", (schema.SwapBody, schema.DetectBody, schema.IdsBody, schema.QueryBody, schema.ResendBody)),
             ("serialization", (models.Envelope, models.Task, models.Page, models.Hooks, models.Resent, models.Health)),
         )
         for model in group

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from starlette.routing import Route
 
+from serve_app.api.detect import Detect
 from serve_app.api.docs import Docs
+from serve_app.api.fetch import Fetch
 from serve_app.api.hooks import HookRoutes
 from serve_app.api.pictures import Pictures
 from serve_app.api.rate import Rates
@@ -15,10 +17,12 @@ from serve_app.api.tasks import Tasks
 
 
 def routes(service: Service, rates: Rates) -> list[Route]:
-    submit, tasks, pictures, state = Submit(service, rates), Tasks(service), Pictures(service), State(service)
-    hooks = HookRoutes(service)
+    fetch = Fetch(service)
+    submit, detect = Submit(service, rates, fetch), Detect(service, rates, fetch)
+    tasks, pictures, state, hooks = Tasks(service), Pictures(service), State(service), HookRoutes(service)
     return [
         Route("/mj/insight-face/swap", submit.swap, methods=["POST"]),
+        Route("/mj/insight-face/detect", detect.faces, methods=["POST"]),
         Route("/mj/task/list-by-condition", tasks.listed, methods=["POST"]),
         Route("/mj/task/list-by-ids", tasks.listed, methods=["POST"]),
         Route("/mj/task/queue", tasks.queue, methods=["GET"]),

@@ -7,8 +7,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
 
 from serve_app.api.errors import Answer, ApiError
+from serve_app.options import MOST_FACES, Index, One, Part, Wishes
 from serve_app.tasks.hooks import MOST
 from serve_app.tasks.task import ACTION, DESCRIPTION, PROMPT, Status, Task
 
@@ -29,19 +31,61 @@ class Body(BaseModel):
     )
 
 
-class Options(Body):
-    """Our own extensions of the contract. A member that we do not know is refused, so that none is asked for in vain."""
+class Further(Part):
+    """A picture beside the two of the contract; one of the two forms is required."""
 
-    model_config = ConfigDict(extra="forbid")
+    base64: str | None = Field(None, description="JPEG, PNG or WebP as base64 or as a data URL.")
+    url: str | None = Field(None, description="An http or https URL of a public host.")
+
+
+class FurtherSource(Further):
+    """A source picture of its own for some of the target's faces."""
+
+    face: One = Field("largest", description="Which face of this picture: `largest`, or its index.")
+    target: list[Index] | Index = Field(description="The target's face that it goes on, or several, by index.")
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _indexes(cls, given: object) -> object:
+        return _checked_indexes(given) if isinstance(given, list) else _checked_indexes([given])[0]
+
+    @property
+    def targets(self) -> tuple[int, ...]:
+        return tuple(self.target) if isinstance(self.target, list) else (self.target,)
+
+
+class Options(Wishes):
+    """Our own extensions of the contract. A member that we do not know is refused, so that none is asked for in vain."""
 
     wait: float = Field(
         0, ge=0, le=MAX_WAIT_S, description="Seconds to wait for the end of the task: the answer is then that of a finished task."
     )
+    faces: Literal["largest", "all", "nearest"] | list[Index] | None = Field(
+        None, description="Which faces of the target get the source: `largest` unless given, `all`, a list of indexes, or `nearest`."
+    )
+    reference: Further | None = Field(None, description="With faces `nearest`: a picture of the person whose face is meant.")
+    sources: list[FurtherSource] | None = Field(None, min_length=1, description="Further source pictures, each for faces of its own.")
 
-    @field_validator("wait", mode="before")
+    @model_validator(mode="before")
     @classmethod
-    def _none_is_zero(cls, given: object) -> object:
-        return 0 if given is None else given
+    def _none_is_absent(cls, given: object) -> object:
+        return {name: value for name, value in given.items() if value is not None} if isinstance(given, dict) else given
+
+    @field_validator("faces", mode="before")
+    @classmethod
+    def _named_or_indexes(cls, given: object) -> object:
+        if isinstance(given, list):
+            return _checked_indexes(given)
+        if isinstance(given, str) and given in ("largest", "all", "nearest"):
+            return given
+        raise PydanticCustomError("faces", "must be `largest`, `all`, `nearest` or a list of indexes such as [0, 2]")
+
+
+def _checked_indexes(given: list[object]) -> list[object]:
+    whole = [one for one in given if isinstance(one, int) and not isinstance(one, bool) and 0 <= one < MOST_FACES]
+    if not given or len(whole) < len(given) or len(set(whole)) < len(whole):
+        raise PydanticCustomError("indexes", f"must name faces by index: different whole numbers from 0 to {MOST_FACES - 1}")
+    return given
 
 
 class SwapBody(Body):
@@ -70,6 +114,13 @@ class SwapBody(Body):
         if not isinstance(found, str) or len(found) > _MAX_INSTANCE_ID or "\x00" in found:
             return None
         return found.strip() or None
+
+
+class DetectBody(Body):
+    """POST /mj/insight-face/detect. One of the two forms is required; base64 goes before the URL. Other members of a swap may be there."""
+
+    target_base64: str | None = Field(None, description="The picture: JPEG, PNG or WebP as base64 or as a data URL.")
+    target_url: str | None = Field(None, description="The picture as an http or https URL of a public host.")
 
 
 class IdsBody(Body):

@@ -21,7 +21,9 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """on_accepted: told of each accepted task, after its commit. health: the members of GET /health."""
+    """on_accepted: told of each accepted task, after its commit. health: the members of GET /health. detect: the faces of a picture
+    file, or `error`: why it cannot be looked at; raises where nobody can look now.
+    """
 
     store: TaskStore
     blobs: BlobStore
@@ -31,6 +33,7 @@ class Service:
     on_accepted: Callable[[Task], None]
     health: Callable[[], Awaitable[dict[str, object]]]
     hooks: Hooks
+    detect: Callable[[bytes], Awaitable[dict[str, object]]]
 
 
 @asynccontextmanager

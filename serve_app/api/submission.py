@@ -1,22 +1,27 @@
-"""From the body of a submit to two checked pictures. Pure work on bytes: the route runs it in a thread."""
+"""From the body of a submit to checked pictures. Pure work on bytes: the route runs it in a thread."""
 
 from __future__ import annotations
 
 import binascii
-from collections.abc import Awaitable, Collection
+from collections.abc import Awaitable, Collection, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import pybase64
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
+from serve_app.api import schema
 from serve_app.api.config import ApiConfig, Limits
 from serve_app.api.errors import Answer, ApiError
 from serve_app.api.jsonbody import parse_json
+from serve_app.api.plan import plan
 from serve_app.api.schema import SwapBody, invalid
 from serve_app.egress.client import FetchFailed
+from serve_app.options import Options
 from serve_app.vision.image import ImageError, probe
+
+Model = TypeVar("Model", bound=BaseModel)
 
 _MAX_URL = 2048
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")
@@ -32,73 +37,124 @@ class Get(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """The two pictures of a swap that may be accepted, as files, probed."""
+    """The pictures of a swap that may be accepted, as files, probed. more: those that its options bring."""
 
     source: bytes = field(repr=False)
     target: bytes = field(repr=False)
+    more: tuple[bytes, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class _Side:
-    """One of the two pictures: where it stands in the body and how its faults are called."""
+    """One kind of picture: how its faults are called."""
 
-    name: str
     missing: Answer
     format: Answer
     size: Answer
     url: Answer
 
 
-_SOURCE = _Side("source", Answer.SOURCE_MISSING, Answer.SOURCE_FORMAT, Answer.SOURCE_SIZE, Answer.SOURCE_URL)
-_TARGET = _Side("target", Answer.TARGET_MISSING, Answer.TARGET_FORMAT, Answer.TARGET_SIZE, Answer.TARGET_URL)
+_SOURCE = _Side(Answer.SOURCE_MISSING, Answer.SOURCE_FORMAT, Answer.SOURCE_SIZE, Answer.SOURCE_URL)
+_TARGET = _Side(Answer.TARGET_MISSING, Answer.TARGET_FORMAT, Answer.TARGET_SIZE, Answer.TARGET_URL)
+
+
+_REFERENCE = _Side(Answer.INVALID, Answer.INVALID, Answer.INVALID, Answer.INVALID)
+
+
+class _Form(NamedTuple):
+    """The names of the two members that a picture may stand in."""
+
+    base64: str
+    url: str
+
+
+_SOURCE_FORM, _TARGET_FORM = _Form("sourceBase64", "sourceUrl"), _Form("targetBase64", "targetUrl")
 
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """One picture as a request names it: its file, or the URL that it is to be fetched from. member: the one that held it."""
+    """One picture as a request names it: its file, or the URL that it is to be fetched from. member: the one that held it; instead: the
+    one that may hold the file."""
 
     side: _Side
     member: str
+    instead: str
     data: bytes | None = field(repr=False)
     url: str | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A request in which nothing is wrong so far. notify_hook: its own, or None."""
+    """A request in which nothing is wrong so far. more: the pictures that its options bring. body: without pictures and options.
+    notify_hook: its own, or None. wait_s: how long the client would wait for the end of the task."""
 
     source: Given
     target: Given
+    more: tuple[Given, ...]
+    options: Options
     body: SwapBody = field(repr=False)
     notify_hook: str | None = field(repr=False)
+    wait_s: float
 
     @property
-    def wait_s(self) -> float:
-        """How long the client would wait for the end of the task."""
-        return self.body.options.wait if self.body.options else 0.0
+    def pictures(self) -> tuple[Given, ...]:
+        return (self.source, self.target, *self.more)
 
     @property
     def to_fetch(self) -> int:
-        """How many of the two came only as URLs."""
-        return sum(given.data is None for given in (self.source, self.target))
+        """How many came only as URLs."""
+        return sum(given.data is None for given in self.pictures)
 
 
 def parse_submission(body: bytes, config: ApiConfig) -> Draft:
     """Raises ApiError with the contract's answer for the first thing that is wrong, in the contract's order."""
-    swap = _swap_body(body)
-    source_member, source_text = _present(_SOURCE, swap.source_base64, swap.source_url)
-    target_member, target_text = _present(_TARGET, swap.target_base64, swap.target_url)
+    swap = _model(body, SwapBody, "sourceBase64 and targetBase64")
+    asked = swap.options or schema.Options()
+    options = plan(asked, own=bool(swap.source_base64 or swap.source_url), config=config)
+    if options.main:
+        source_member, source_text = _present(_SOURCE, _SOURCE_FORM, swap.source_base64, swap.source_url)
+    target_member, target_text = _present(_TARGET, _TARGET_FORM, swap.target_base64, swap.target_url)
     hook = _hook(swap.notify_hook)
     _check_state(swap.state, config.limits.max_state)
     _check_instance(swap.instance_id, config.instances)
-    if source_text == target_text:
+    if options.main and source_text == target_text:
         raise _same()
-    source = _given(_SOURCE, source_member, source_text, config.limits)
-    target = _given(_TARGET, target_member, target_text, config.limits)
-    if source.data is not None and source.data == target.data:
+    more = _further(asked, config.limits)
+    source = _given(_SOURCE, source_member, _SOURCE_FORM, source_text, config.limits) if options.main else more.pop(0)
+    target = _given(_TARGET, target_member, _TARGET_FORM, target_text, config.limits)
+    if options.main and source.data is not None and source.data == target.data:
         raise _same()
-    texts = {"source_base64": None, "target_base64": None}  # long, and not needed any more while pictures are fetched
-    return Draft(source, target, swap.model_copy(update=texts), hook)
+    texts = {"source_base64": None, "target_base64": None, "options": None}  # long, and not needed any more while pictures are fetched
+    return Draft(source, target, tuple(more), options, swap.model_copy(update=texts), hook, asked.wait)
+
+
+def _further(asked: schema.Options, limits: Limits) -> list[Given]:
+    """The pictures of `sources`, then the reference."""
+    found = []
+    wanted: list[tuple[_Side, str, schema.Further]] = [
+        (_SOURCE, f"options.sources.{number}", one) for number, one in enumerate(asked.sources or ())
+    ]
+    if asked.reference:
+        wanted.append((_REFERENCE, "options.reference", asked.reference))
+    for side, name, one in wanted:
+        form = _Form(f"{name}.base64", f"{name}.url")
+        member, text = _present(side, form, one.base64, one.url)
+        found.append(_given(side, member, form, text, limits))
+    return found
+
+
+def parse_detection(body: bytes, limits: Limits) -> Given:
+    """The picture in which faces are looked for. Raises ApiError."""
+    asked = _model(body, schema.DetectBody, "targetBase64")
+    member, text = _present(_TARGET, _TARGET_FORM, asked.target_base64, asked.target_url)
+    return _given(_TARGET, member, _TARGET_FORM, text, limits)
+
+
+def checked(given: Given, data: bytes, limits: Limits) -> bytes:
+    """The file of a picture, checked also where it was fetched. Raises ApiError."""
+    if given.data is None:
+        _check_picture(given.side, given.member, data, limits)
+    return data
 
 
 async def fetched(given: Given, get: Get, limits: Limits) -> bytes:
@@ -109,51 +165,54 @@ async def fetched(given: Given, get: Get, limits: Limits) -> bytes:
         return await get(given.url or "", max_bytes=limits.max_image_bytes)
     except FetchFailed as error:
         answer = given.side.size if error.reason == "size" else given.side.url
-        reason = f"`{given.member}` could not be fetched: {error}. Send another URL, or the picture itself in `{given.side.name}Base64`."
+        reason = f"`{given.member}` could not be fetched: {error}. Send another URL, or the picture itself in `{given.instead}`."
         raise ApiError(answer, field=given.member, reason=reason) from None
 
 
-def complete(draft: Draft, source: bytes, target: bytes, limits: Limits) -> Pair:
-    """Checks what was fetched as what was sent has been. Raises ApiError."""
-    for given, data in ((draft.source, source), (draft.target, target)):
-        if given.data is None:
-            _check_picture(given.side, given.member, data, limits)
-    if source == target:
+def complete(draft: Draft, pictures: Sequence[bytes], limits: Limits) -> Pair:
+    """Checks what was fetched as what was sent has been. pictures: the files of `draft.pictures`. Raises ApiError."""
+    for given, data in zip(draft.pictures, pictures, strict=True):
+        checked(given, data, limits)
+    source, target, *more = pictures
+    if draft.options.main and source == target:
         raise _same()
-    return Pair(source, target)
+    if more and sum(map(len, pictures)) > limits.max_body_bytes:
+        reason = f"All pictures together may have {limits.max_body_bytes:,} bytes. Send fewer, or smaller ones."
+        raise ApiError(Answer.SOURCE_SIZE, field="options", reason=reason)
+    return Pair(source, target, tuple(more))
 
 
-def _swap_body(body: bytes) -> SwapBody:
+def _model(body: bytes, model: type[Model], members: str) -> Model:
     found = parse_json(body)
     if not isinstance(found, dict):
-        raise ApiError(Answer.INVALID, field="body", reason="The body must be a JSON object with sourceBase64 and targetBase64.")
+        raise ApiError(Answer.INVALID, field="body", reason=f"The body must be a JSON object with {members}.")
     try:
-        return SwapBody.model_validate(found)
+        return model.model_validate(found)
     except ValidationError as error:
         raise invalid(error) from None
 
 
-def _present(side: _Side, text: str | None, url: str | None) -> tuple[str, str]:
+def _present(side: _Side, form: _Form, text: str | None, url: str | None) -> tuple[str, str]:
     """The member that names the picture, and its value. base64 goes before the URL."""
-    name = f"{side.name}Base64"
+    name = form.base64
     if text and not text.isspace():
         if text[:64].lstrip()[:4].lower() == "http":
-            reason = f"`{name}` holds a URL. Put the picture itself there, as base64 or as a data URL, or the URL into `{side.name}Url`."
+            reason = f"`{name}` holds a URL. Put the picture itself there, as base64 or as a data URL, or the URL into `{form.url}`."
             raise ApiError(side.url, field=name, reason=reason)
         return name, text
     if url and url.strip():
-        return f"{side.name}Url", url.strip()
-    reason = f"`{name}` is missing or blank. Put the picture there, as base64 or as a data URL, or its URL into `{side.name}Url`."
+        return form.url, url.strip()
+    reason = f"`{name}` is missing or blank. Put the picture there, as base64 or as a data URL, or its URL into `{form.url}`."
     raise ApiError(side.missing, field=name, reason=reason)
 
 
-def _given(side: _Side, name: str, text: str, limits: Limits) -> Given:
-    if name.endswith("Base64"):
-        return Given(side, name, _picture(side, name, text, limits), None)
+def _given(side: _Side, name: str, form: _Form, text: str, limits: Limits) -> Given:
+    if name == form.base64:
+        return Given(side, name, form.base64, _picture(side, name, text, limits), None)
     if len(text) > _MAX_URL or not is_http_url(text):
         reason = f"`{name}` must be an http or https URL with a host, of at most {_MAX_URL} characters."
         raise ApiError(side.url, field=name, reason=reason)
-    return Given(side, name, None, text)
+    return Given(side, name, form.base64, None, text)
 
 
 def _hook(hook: str | None) -> str | None:

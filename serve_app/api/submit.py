@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import re
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
-from typing import cast
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -18,11 +17,12 @@ from serve_app.api.again import sending_key, sent_before
 from serve_app.api.body import read_body, release_body
 from serve_app.api.caller import Caller
 from serve_app.api.errors import Answer, ApiError, envelope, log_failure
+from serve_app.api.fetch import Fetch
 from serve_app.api.origin import base_url, client_address
 from serve_app.api.rate import Rates
 from serve_app.api.schema import task_json
 from serve_app.api.service import Service, store_errors
-from serve_app.api.submission import Draft, Pair, complete, fetched, parse_submission
+from serve_app.api.submission import Draft, Pair, complete, parse_submission
 from serve_app.api.watch import Watch, wanted_wait_s
 from serve_app.tasks.quota import QuotaExceeded
 from serve_app.tasks.repeats import IdempotencyMismatch
@@ -30,16 +30,15 @@ from serve_app.tasks.room import QueueFull
 from serve_app.tasks.task import NewTask, Task
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
-_FETCHES_PER_KEY = 16
 _AGAIN_S = 5.0  # after it, there may be room
 
 
 class Submit:
-    def __init__(self, service: Service, rates: Rates) -> None:
+    def __init__(self, service: Service, rates: Rates, fetch: Fetch) -> None:
         self._service = service
         self._rates = rates
+        self._fetch = fetch
         self._watch = Watch(service.store)
-        self._fetching: Counter[str] = Counter()  # by key: one key's slow URLs leave connections, and requests, for others
 
     async def swap(self, request: Request) -> Response:
         caller, limits = Caller.of(request), self._service.config.limits
@@ -74,22 +73,8 @@ class Submit:
 
     async def _pictures(self, draft: Draft, caller: Caller) -> Pair:
         """The pictures that came only as URLs are fetched before anything is accepted."""
-        limits, given, missing = self._service.config.limits, (draft.source, draft.target), draft.to_fetch
-        if missing and self._fetching[caller.key] + missing > _FETCHES_PER_KEY:
-            raise ApiError(Answer.BUSY, reason=f"{_FETCHES_PER_KEY} of your pictures are being fetched. Wait for them.", retry_after=1)
-        get = partial(self._service.egress.get, timeout_s=self._service.config.picture_timeout_s)
-        self._fetching[caller.key] += missing
-        try:
-            both = await asyncio.gather(*(fetched(one, get, limits) for one in given), return_exceptions=True)
-        finally:
-            self._fetching[caller.key] -= missing
-            if not self._fetching[caller.key]:
-                del self._fetching[caller.key]
-        for found in both:
-            if isinstance(found, BaseException):
-                raise found
-        source, target = cast("list[bytes]", both)
-        return await asyncio.to_thread(complete, draft, source, target, limits)
+        files = await self._fetch.files(draft.pictures, caller)
+        return await asyncio.to_thread(complete, draft, files, self._service.config.limits)
 
     def _new(self, request: Request, caller: Caller, draft: Draft, key: str | None, fingerprint: str | None) -> NewTask:
         return NewTask(
@@ -102,6 +87,7 @@ class Submit:
             idempotency_key=key or sending_key(request),
             fingerprint=fingerprint,
             fresh=key is None and not sent_before(request),
+            options=draft.options.stored(),
         )
 
     async def _earlier(self, new: NewTask) -> Task | None:
@@ -112,7 +98,8 @@ class Submit:
     async def _accept(self, new: NewTask, pair: Pair, caller: Caller) -> Task:
         service = self._service
         async with _store_refusals():
-            task = await service.store.submit(new, partial(service.blobs.put_inputs, source=pair.source, target=pair.target), caller.quota)
+            write = partial(service.blobs.put_inputs, source=pair.source, target=pair.target, more=pair.more)
+            task = await service.store.submit(new, write, caller.quota)
         try:
             service.on_accepted(task)  # also for a repetition: a surplus offer is harmless
         except Exception as error:  # the task is accepted and recovery will find it
@@ -162,7 +149,10 @@ def _fingerprint(draft: Draft) -> str:
     """What a repetition must have in common with the first request: its pictures, or where they are, and what is to happen."""
     digest = hashlib.sha256()
     source, target, body = draft.source, draft.target, draft.body
-    for part in (source.data, source.url, target.data, target.url, body.state, draft.notify_hook, body.instance_id):
+    parts: list[bytes | str | None] = [source.data, source.url, target.data, target.url, body.state, draft.notify_hook, body.instance_id]
+    if options := draft.options.stored():
+        parts += [json.dumps(options, sort_keys=True), *(part for given in draft.more for part in (given.data, given.url))]
+    for part in parts:
         text = part if isinstance(part, bytes) else repr(part).encode()
         digest.update(len(text).to_bytes(8, "big") + text)
     return digest.hexdigest()

@@ -52,7 +52,7 @@ class Ingress:
         logs.to_serve()
         self._settings = settings
         self._secrets = Secrets()
-        self._detector, self._swapper = detector, swapper
+        self._pipeline, self._detector, self._swapper = pipeline, detector, swapper
         database = open_database(database_of(settings, self._secrets))
         self._blobs = BlobStore(blobs_of(settings, self._secrets))
         self._store = TaskStore(
@@ -110,9 +110,12 @@ class Ingress:
             instances=settings.instances,
             picture_timeout_s=settings.egress.picture_timeout_s,
             allow_open=settings.allow_open,
+            compares_people=settings.family == "insightface",
             reply_request_id=False,  # Ray's proxy does
         )
-        service = Service(self._store, self._blobs, self._keys, self._pictures, config, self._accepted, self._health, self._owed)
+        service = Service(
+            self._store, self._blobs, self._keys, self._pictures, config, self._accepted, self._health, self._owed, self._detect
+        )
         return create_app(service, self._lifespan)
 
     @contextlib.asynccontextmanager
@@ -143,6 +146,15 @@ class Ingress:
     async def _sweep(self) -> None:
         if deleted := await self._sweeping.run():
             logger.info("deleted: %s", ", ".join(f"{number} {name}" for name, number in deleted.items()))
+
+    async def _detect(self, data: bytes) -> dict[str, object]:
+        response: Any = self._pipeline.detect.remote(data)
+        try:
+            found: dict[str, object] = await response
+        except asyncio.CancelledError:
+            response.cancel()
+            raise
+        return found
 
     def _accepted(self, task: Task) -> None:
         self._dispatcher.offer()

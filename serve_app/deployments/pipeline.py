@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -20,8 +20,9 @@ from serve_app.deployments.leases import Lease, Leases, TaskLost
 from serve_app.deployments.remote import ModelsUnavailable, RemoteModels
 from serve_app.deployments.retry import UNAVAILABLE, Patient, to_its_end
 from serve_app.families import framing
+from serve_app.options import Options
 from serve_app.settings import Secrets, Settings, blobs_of, database_of
-from serve_app.swap import Stages, SwapError, swap_faces
+from serve_app.swap import FaceLimits, Stages, SwapError, find_faces, swap_faces
 from serve_app.tasks.blobs import BlobMissing, BlobStore
 from serve_app.tasks.database import now_ms, open_database
 from serve_app.tasks.store import OVERDUE, TaskStore
@@ -61,6 +62,8 @@ class SwapPipeline:
         self._leases = Leases(self._store, lease_s=settings.pipeline.lease_s, renew_s=settings.pipeline.renew_s)
         self._database, self._pictures = Patient("the database"), Patient("the store of the pictures")
         self._slots = asyncio.Semaphore(settings.pipeline.in_flight)
+        room = min(settings.swapper.max_queued, settings.detector.max_queued // 2)  # a call that asks for more is refused for ever
+        self._limits = FaceLimits(settings.limits.max_faces, settings.pipeline.min_face, at_once=min(16, room))
         self._memory = Budget(int(settings.pipeline.max_megapixels * 1e6))
         self._threads = ThreadPoolExecutor(settings.pipeline.threads, thread_name_prefix="picture")
 
@@ -84,6 +87,17 @@ class SwapPipeline:
                 with contextlib.suppress(*UNAVAILABLE):  # then the lease runs out by itself
                     await self._database(partial(self._store.expire, ticket), until=_deadline(task))
             return True
+
+    async def detect(self, data: bytes) -> dict[str, object]:
+        """The faces of a picture file; `error` alone where it cannot be looked at. Tasks and such pictures share the memory."""
+        amount = await asyncio.get_running_loop().run_in_executor(self._threads, pixels, data)
+        async with contextlib.AsyncExitStack() as memory:
+            await memory.enter_async_context(self._memory.lend(amount))
+            crew = await memory.enter_async_context(Crew(self._threads))
+            try:
+                return await find_faces(data, self._models.attempt(), self._framing, limits=self._limits, in_thread=crew)
+            except SwapError as error:
+                return {"error": str(error)}
 
     async def _claim(self, ticket: str) -> Task | None:
         claim = asyncio.ensure_future(self._store.claim(ticket, self._settings.lease_s))
@@ -132,9 +146,11 @@ class SwapPipeline:
 
     async def _make(self, task: Task, stages: Stages) -> Made:
         """The picture, stored. Cancelled, it leaves nothing behind."""
+        options = Options.of(task.options)
         with stages.measure("read"):
             source, target = await self._pictures(partial(self._blobs.get_inputs, task.id))
-            amount = await asyncio.get_running_loop().run_in_executor(self._threads, pixels, source, target)
+            more = await self._pictures(partial(self._blobs.get_more, task.id)) if options.pictures else []
+            amount = await asyncio.get_running_loop().run_in_executor(self._threads, _most_pixels, source, target, more)
         attempt = self._models.attempt()
         async with contextlib.AsyncExitStack() as memory:
             with stages.measure("admission"):
@@ -144,12 +160,15 @@ class SwapPipeline:
                 target,
                 attempt,
                 self._framing,
+                options=options,
+                more=more,
+                limits=self._limits,
                 quality=self._settings.quality,
                 found=partial(self._found, task),
                 in_thread=await memory.enter_async_context(Crew(self._threads)),
                 stages=stages,
             )
-        del source, target
+        del source, target, more
         models = await self._models.description(self._family, attempt)
         name = new_result_name(task.id, swapped.format.lower())
         key = f"results/{name}"
@@ -183,6 +202,11 @@ class SwapPipeline:
             await to_its_end(delete)
         except Exception as error:
             logger.warning("task %s: pictures are left to the sweep: %s", task.id, error or type(error).__name__)
+
+
+def _most_pixels(source: bytes, target: bytes, more: Sequence[bytes]) -> int:
+    """That are decoded at a time: the target's and one other picture's."""
+    return pixels(target) + max(map(pixels, (source, *more)))
 
 
 def _deadline(task: Task) -> float:

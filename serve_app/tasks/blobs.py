@@ -34,6 +34,7 @@ ANSWER_S = 10.0
 _BYTES_A_S = 2_000_000
 _LONGEST_S = 300.0
 _PORTION = 1000  # keys; a page of S3
+_LENGTH = 8  # bytes
 _KEY = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+(\.[A-Za-z0-9]+)?)+")
 # What fails at once is tried again at once. What gives no answer is not: `_within` ends the call.
 _RETRY: RetryConfig = {
@@ -52,7 +53,9 @@ atexit.register(time.sleep, 0.1)
 
 
 class BlobStore:
-    """Bytes under keys `inputs/{id}/source`, `inputs/{id}/target` and `results/{name}`. Raises ValueError for a key of another form.
+    """Bytes under keys `inputs/{id}/source`, `inputs/{id}/target`, `inputs/{id}/more` and `results/{name}`.
+
+    Raises ValueError for a key of another form.
 
     A blob that was put outlives the death of this process, whole or not at all. A folder does not sync its files to the disk,
     so a power cut may take the last seconds' worth.
@@ -117,27 +120,34 @@ class BlobStore:
         else:
             raise BlobsRefused(_OVERWRITES)
 
-    async def put_inputs(self, id: str, source: bytes, target: bytes) -> None:
-        """Write both pictures of a new task. Raises BlobExists when another task has this id, and then leaves that one's bytes alone.
+    async def put_inputs(self, id: str, source: bytes, target: bytes, more: Sequence[bytes] = ()) -> None:
+        """Write the pictures of a new task; more: those beside its two. Raises BlobExists when another task has this id, and then leaves
+        that one's bytes alone.
 
         The source goes first and makes the id ours: two submits that drew the same id at once never mix their pictures.
         """
-        source_key, target_key = _input_keys(id)
+        source_key, target_key, more_key = _input_keys(id)
         await self.put_new(source_key, source)
         try:
             await self.put(target_key, target)
+            if more:
+                await self.put(more_key, pack(more))
         except BaseException:
             await asyncio.shield(self.discard_inputs(id))
             raise
 
     async def get_inputs(self, id: str) -> tuple[bytes, bytes]:
         """Source and target of a task. Raises BlobMissing."""
-        source_key, target_key = _input_keys(id)
+        source_key, target_key, _ = _input_keys(id)
         source, target = await asyncio.gather(self.get(source_key), self.get(target_key))
         return source, target
 
+    async def get_more(self, id: str) -> list[bytes]:
+        """The pictures beside source and target of a task that has some. Raises BlobMissing."""
+        return unpack(await self.get(_input_keys(id)[2]))
+
     async def delete_inputs(self, id: str) -> None:
-        """Delete both pictures that came in; the result stays."""
+        """Delete the pictures that came in; the result stays."""
         await self.delete(*_input_keys(id))
 
     async def discard_inputs(self, id: str) -> None:
@@ -232,8 +242,25 @@ def _clear(folder: Path, before: float) -> None:
                     parent.rmdir()
 
 
-def _input_keys(id: str) -> tuple[str, str]:
-    return f"inputs/{id}/source", f"inputs/{id}/target"
+def _input_keys(id: str) -> tuple[str, str, str]:
+    return f"inputs/{id}/source", f"inputs/{id}/target", f"inputs/{id}/more"
+
+
+def pack(pieces: Sequence[bytes]) -> bytes:
+    """Several as one: a key for each would have to be guessed, or asked for, by whoever deletes them."""
+    return b"".join(part for piece in pieces for part in (len(piece).to_bytes(_LENGTH, "big"), piece))
+
+
+def unpack(data: bytes) -> list[bytes]:
+    """Raises ValueError for what `pack` did not give."""
+    pieces, at = [], 0
+    while at < len(data):
+        start = at + _LENGTH
+        at = start + int.from_bytes(data[at:start], "big")
+        if at > len(data):
+            raise ValueError("a piece is cut off")
+        pieces.append(data[start:at])
+    return pieces
 
 
 def _checked(key: str) -> str:

@@ -268,6 +268,7 @@ class TaskStore:
                 base_url=new.base_url,
                 submit_time=now,
                 owner=new.owner,
+                options=new.options,
                 deadline=now + _ms(self._deadline_s),
             )
             try:

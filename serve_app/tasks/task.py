@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 ACTION = "SWAP_FACE"
 PROMPT = "InsightFace"
@@ -40,7 +41,7 @@ class NewTask:
     the request's own or the global one, or None. base_url: scheme, host and path under which pictures are handed out.
     owner: id of the key that it comes with, "" while the service is open. idempotency_key: of several submits of one owner with
     the same key, the first makes the task and the others get it. fingerprint: what tells such a repetition from another request.
-    fresh: no other submit with this key has been made, so that none needs to be looked for.
+    fresh: no other submit with this key has been made, so that none needs to be looked for. options: what is asked for beside the pictures.
     """
 
     mode: str | None
@@ -52,6 +53,7 @@ class NewTask:
     idempotency_key: str | None = None
     fingerprint: str | None = None
     fresh: bool = False
+    options: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +64,7 @@ class Task:
     attempt: how many claims count against it. fence: grows with each claim; a write that names an older one is refused.
     lease_until: when the lease of the worker that has it runs out; None while it waits and after its end. owner: as in NewTask.
     deadline: when it fails, wherever it stands; 0 only in what an older release wrote down of a task.
-    hook_error: why its hook was given up, without the hook's URL.
+    hook_error: why its hook was given up, without the hook's URL. options: as in NewTask.
     """
 
     id: str
@@ -86,6 +88,7 @@ class Task:
     owner: str = ""
     deadline: int = 0
     hook_error: str | None = None
+    options: dict[str, Any] | None = None
 
 
 def new_id(now: int) -> str:

@@ -114,6 +114,10 @@ class Service:
             connection.execute(f"DROP TABLE {table}")
 
 
+async def nobody(data: bytes) -> dict[str, object]:
+    return {"width": 48, "height": 32, "turned": 0, "count": 0, "faces": []}
+
+
 MakeService = Callable[..., Awaitable[Service]]
 
 
@@ -127,6 +131,7 @@ def build(
     *,
     on_accepted: Callable[[Task], None] | None = None,
     health: Callable[[], Awaitable[dict[str, object]]] = healthy,
+    detect: Callable[[bytes], Awaitable[dict[str, object]]] = nobody,
     egress: Egress | None = None,
     bounds: Bounds | None = None,
     where: str | None = None,
@@ -154,7 +159,7 @@ def build(
         yield
         await out.close()
 
-    app = create_app(ApiService(store, blobs, keys, out, config, on_accepted or accept, health, Hooks(database)), lifespan)
+    app = create_app(ApiService(store, blobs, keys, out, config, on_accepted or accept, health, Hooks(database), detect), lifespan)
     client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://swap.test")
     return Service(client, app, store, blobs, database, keys, folder, accepted, arrived)
 

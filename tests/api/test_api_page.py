@@ -10,7 +10,7 @@ from pathlib import Path
 from pydantic.alias_generators import to_camel
 from starlette.routing import Route
 
-from serve_app.api import search, state, tasks, watch
+from serve_app.api import detect, search, state, tasks, watch
 from serve_app.api.app import ApiConfig
 from serve_app.api.config import DefaultLimits, DefaultRates
 from serve_app.api.edge import EXPOSED
@@ -56,8 +56,13 @@ def test_the_page_and_the_code_have_the_same_routes(service: Service) -> None:
 
 def test_the_page_has_every_member_of_a_submit_and_the_limits() -> None:
     documented = {name for row in table("Asking for a swap") for name in re.findall(r"\w+", row[0])}
-    assert documented == {field.alias for field in SwapBody.model_fields.values()} | set(Options.model_fields)
-    assert all(f"`options.{name}`" in DOCS for name in Options.model_fields)
+    assert documented == {field.alias for field in SwapBody.model_fields.values()} | {
+        field.alias for field in Options.model_fields.values()
+    }
+    assert all(f"`options.{field.alias}`" in DOCS for field in Options.model_fields.values())
+    assert f"At most {ApiConfig().limits.max_sources} further pictures" in flowing()
+    assert f"at most {ApiConfig().limits.max_faces} faces (`limits.max_faces`)" in flowing()
+    assert f"{detect.MOST} may run at a time for a key" in flowing()
     limits = ApiConfig().limits
     assert f"{limits.max_body_bytes:,} bytes" in DOCS
     assert f"{limits.max_image_bytes // 2**20} MiB" in DOCS

@@ -54,8 +54,23 @@ anything = st.recursive(
     leaves, lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(text, inner, max_size=4)), max_leaves=8
 )
 filters = st.fixed_dictionaries({}, optional={"instanceId": leaves, "modes": anything}) | anything
+sources = st.fixed_dictionaries(
+    {}, optional={"base64": st.sampled_from(GOOD) | spoilt, "url": urls, "face": leaves, "target": st.integers(0, 3) | anything}
+)
 options = (
-    st.fixed_dictionaries({}, optional={"wait": st.sampled_from([0, 0.01, None, -1, 61, 1e300, True, "5"]) | text, "other": leaves})
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "wait": st.sampled_from([0, 0.01, None, -1, 61, 1e300, True, "5"]) | text,
+            "faces": st.sampled_from(["all", "largest", "nearest", [0], [1, 2], [0, 0]]) | anything,
+            "sources": st.lists(sources, max_size=3) | anything,
+            "reference": sources,
+            "sourceFace": leaves,
+            "minFace": leaves,
+            "minScore": leaves,
+            "other": leaves,
+        },
+    )
     | anything
 )
 pictures = st.sampled_from(GOOD) | spoilt

@@ -57,6 +57,19 @@ async def test_both_pictures_by_url(service: Service, site: Site) -> None:
     assert sorted(site.asked) == ["/face.png", "/target.jpg"]
 
 
+async def test_further_pictures_by_url(service: Service, site: Site) -> None:
+    sources = [{"url": site.url(), "target": 1}, {"url": site.url("/target.jpg"), "target": 2}]
+    body = await service.submit(options={"faces": [0], "sources": sources})
+    assert await service.blobs.get_more(body["result"]) == [site.files["/face.png"], site.files["/target.jpg"]]
+    rows = service.rows()
+    faults = {"/page.html": Answer.SOURCE_FORMAT, "/large.png": Answer.SOURCE_SIZE, "/gone": Answer.SOURCE_URL}
+    for path, answer in faults.items():
+        body = await service.submit(options={"faces": [0], "sources": [{"url": site.url(path), "target": 1}]})
+        assert (body["description"], body["properties"]["field"]) == (answer.description, "options.sources.0.url")
+        assert "`options.sources.0.base64`" in body["properties"]["reason"] or answer is not Answer.SOURCE_URL
+    assert service.rows() == rows
+
+
 @pytest.mark.parametrize("member", ["sourceUrl", "targetUrl"])
 async def test_one_picture_by_url(service: Service, site: Site, member: str) -> None:
     side = member.removesuffix("Url")

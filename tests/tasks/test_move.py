@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,8 @@ async def file(tmp_path: Path) -> Path:
     store = TaskStore(database, BlobStore(tmp_path / "blobs"))
     ring = KeyRing(database)
     key, _ = await ring.create("new api", daily=5)
-    await store.submit(new(owner=key.id, key="again", fingerprint="f", state="脸 \x00 '"), no_inputs, Quota(5))
+    asked = new(owner=key.id, key="again", fingerprint="f", state="脸 \x00 '")
+    await store.submit(replace(asked, options={"faces": [0, 2]}), no_inputs, Quota(5))
     await claimed(store)
     await database.close()
     return file

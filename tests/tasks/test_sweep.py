@@ -10,7 +10,7 @@ from tests.tasks.common import Clock, claimed, new
 
 
 async def test_inputs_go_when_their_task_ended_and_stay_while_it_is_needed(store: TaskStore, blobs: BlobStore, clock: Clock) -> None:
-    write = partial(blobs.put_inputs, source=b"s", target=b"t")
+    write = partial(blobs.put_inputs, source=b"s", target=b"t", more=[b"m", b"n"])
     given_up = await store.submit(new(), write)
     for _ in range(3):
         await claimed(store, lease_s=1)
@@ -24,6 +24,7 @@ async def test_inputs_go_when_their_task_ended_and_stay_while_it_is_needed(store
     assert await sweep(store, blobs) == 2
     assert sorted(await blobs.ids_with_inputs()) == sorted([running.id, waiting.id])
     assert given_up.id not in await blobs.ids_with_inputs()
+    assert await blobs.get_more(waiting.id) == [b"m", b"n"]
 
 
 async def test_inputs_without_a_task_go_once_no_submit_can_be_under_way(store: TaskStore, blobs: BlobStore, clock: Clock) -> None:
