@@ -32,12 +32,20 @@ class Part(BaseModel):
     )
 
 
+class OutputWish(Part):
+    """How the result is written. Without a format it is the target's, or the nearest to it that is written here."""
+
+    format: Literal["jpeg", "png", "webp", "avif"] | None = Field(None, description="`jpeg` has no alpha: the picture is laid on white.")
+    quality: int | None = Field(None, ge=50, le=100, description="Of JPEG, WebP and AVIF, on the scale of each; the server's unless given.")
+
+
 class Wishes(Part):
     """What needs no picture of its own, the same in a request and with its task."""
 
     source_face: One = Field("largest", description="Which face of the source picture: `largest`, or its index.")
     min_face: int = Field(0, ge=0, le=10_000, description="Faces whose box has a shorter side, in pixels, are left alone.")
     min_score: float = Field(0, ge=0, le=1, description="Faces of which the detector is less sure are left alone.")
+    output: OutputWish | None = Field(None, description="The format and quality of the result.")
 
 
 class Mapped(Part):

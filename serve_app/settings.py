@@ -32,6 +32,10 @@ class Limits(Group):
     max_image_bytes: int = Field(10 * 1024 * 1024, ge=1_000, description="one picture, decoded from base64")
     max_pixels: int = Field(40_000_000, ge=1_000, description="width x height of one picture, from its header")
     min_side: int = Field(16, ge=2, description="shortest side of a picture, pixels")
+    max_aspect: float = Field(64.0, ge=1, description="longer side of a picture by its shorter one")
+    animations: Literal["first", "refuse"] = Field(
+        "first", description="pictures of several frames or pages: their first one is used, and the task's properties say so; or refused"
+    )
     max_state: int = Field(1024, ge=0, description="characters of `state`")
     max_sources: int = Field(10, ge=1, le=12, description="pictures in `options.sources`")
     max_faces: int = Field(64, ge=1, le=1000, description="faces of one target that are swapped: of more the largest ones")

@@ -16,10 +16,11 @@ import numpy as np
 
 from serve_app.choice import Choice, Giver, choose, pick
 from serve_app.options import NOTHING_ASKED, Options
+from serve_app.result import write
 from serve_app.vision.crowd import Crowd, gather, turned, turned_back
 from serve_app.vision.face import FaceError, Faces, FaceSquare, Floats, Frame, Matrix, Patch, Pixels, Portrait, Square, SwapItem
 from serve_app.vision.framing import Framing
-from serve_app.vision.image import ImageError, Picture, decode, encode
+from serve_app.vision.image import ImageError, Note, Picture, decode
 from serve_app.vision.quality import Quality
 
 P = ParamSpec("P")
@@ -29,6 +30,7 @@ SOURCE = "人脸图片 (source picture)"
 TARGET = "目标图片 (target picture)"
 REFERENCE = "参考图片 (reference picture)"
 FAILED = "换脸失败 (swap)"
+_MEMBERS = {SOURCE: "source", TARGET: "target", REFERENCE: "reference"}
 
 
 class SwapError(Exception):
@@ -71,11 +73,17 @@ class Stages:
 
 @dataclass(frozen=True, slots=True)
 class Swapped:
-    """The result's file, in the target's format and size, and which faces were used (for the task's properties)."""
+    """The result's file, in the target's size, and which faces were used (for the task's properties).
+
+    notes: what was done to the pictures that their owners may not expect. output: how it was written, where that is not simply as the
+    target.
+    """
 
     data: bytes
     format: str
     faces: dict[str, object]
+    notes: tuple[dict[str, str], ...] = ()
+    output: dict[str, object] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +134,10 @@ async def swap_faces(
 ) -> Swapped:
     """Faces of `source` put on those of `target` that `options` choose (picture files): of each the largest, unless they say otherwise.
 
-    framing: how the models want to see pictures. more: the further pictures of `options`. quality: of JPEG and WebP. `found` is awaited
-    once all faces are known: from then on the work is under way. Pixels outside the faces are the decoded target's own. Faces are swapped
-    in the order of their indexes; where two overlap, the later one sees what the earlier one left, as the framing has it. Raises SwapError.
+    framing: how the models want to see pictures. more: the further pictures of `options`. quality: of what is written with loss. `found` is
+    awaited once all faces are known: from then on the work is under way. Pixels outside the faces are the decoded target's own. Faces are
+    swapped in the order of their indexes; where two overlap, the later one sees what the earlier one left, as the framing has it.
+    Raises SwapError.
     """
     stages = stages or Stages()
     look = _Look(models, framing, in_thread, stages, limits.at_once)
@@ -148,10 +157,11 @@ async def swap_faces(
     pixels = await swap.run()
     with stages.measure("encode"):
         try:
-            data = await in_thread(encode, replace(onto.picture, bgr=pixels), quality=quality)
+            written = await in_thread(write, replace(onto.picture, bgr=pixels), options.output, quality)
         except ImageError as error:
             raise SwapError(f"{TARGET}: {error}") from error
-    return Swapped(data, onto.picture.format, swap.report(options))
+    notes = (*look.notes, *_told("result", written.notes))
+    return Swapped(written.data, written.format, swap.report(options), notes, written.output)
 
 
 async def find_faces(
@@ -182,6 +192,7 @@ class _Look:
 
     def __init__(self, models: Models, framing: Framing, in_thread: InThread, stages: Stages, at_once: int) -> None:
         self.models, self.framing, self.in_thread, self.stages = models, framing, in_thread, stages
+        self.notes: list[dict[str, str]] = []
         self._at_once = at_once
 
     def portions(self, indices: Sequence[int]) -> Iterator[Sequence[int]]:
@@ -190,7 +201,10 @@ class _Look:
 
     async def open(self, *files: tuple[str, bytes]) -> list[Opened]:
         with self.stages.measure("decode"):
-            return list(await asyncio.gather(*(self.in_thread(_open, name, data, self.framing) for name, data in files)))
+            opened = list(await asyncio.gather(*(self.in_thread(_open, name, data, self.framing) for name, data in files)))
+        for one in opened:
+            self.notes += _told(_MEMBERS.get(one.name) or one.name.removeprefix(f"{SOURCE} "), one.picture.notes)
+        return opened
 
     async def find(self, *opened: Opened) -> list[Crowd]:
         """Where nothing looks like a face, the picture may lie on its side."""
@@ -386,6 +400,11 @@ def _named(name: str) -> Iterator[None]:
 
 def _name_of(number: int, options: Options) -> str:
     return f"{SOURCE} options.sources.{options.shown(number)}"
+
+
+def _told(name: str, notes: Sequence[Note]) -> list[dict[str, str]]:
+    """For the task's properties."""
+    return [{"picture": name, "code": note.code, "text": note.text} for note in notes]
 
 
 def _open(name: str, data: bytes, framing: Framing) -> Opened:

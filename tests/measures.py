@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from skimage.color import deltaE_ciede2000, rgb2lab
 
 from serve_app.vision import warp
 from serve_app.vision.geometry import similarity
@@ -101,3 +102,8 @@ def mean_lab(bgr: NDArray[np.uint8], where: NDArray[np.bool_]) -> NDArray[np.flo
     """(3,): mean CIE L*a*b* of the chosen pixels."""
     lab = np.asarray(cv2.cvtColor(bgr.astype(np.float32) / 255, cv2.COLOR_BGR2LAB), np.float32)
     return np.asarray(lab[where].mean(0), np.float32)
+
+
+def colour_difference(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """CIEDE2000 of two pictures in sRGB, (..., 3) RGB."""
+    return np.asarray(deltaE_ciede2000(rgb2lab(one), rgb2lab(other)))  # type: ignore[no-untyped-call]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
-from typing import Protocol
+from typing import Literal, Protocol
 
 
 class Limits(Protocol):
-    """What a request may bring: bytes of body and of one decoded picture, pixels and shortest side of it, characters of `state`,
-    pictures in `options.sources`, faces that are named or swapped.
+    """What a request may bring: bytes of body and of one decoded picture; pixels and shortest side of it, how often the longer side may
+    hold the shorter, and what becomes of further frames; characters of `state`; pictures in `options.sources`; faces that are named or
+    swapped.
 
     And how bodies may come in, by process: see BodyGate.
     """
@@ -22,6 +23,10 @@ class Limits(Protocol):
     def max_pixels(self) -> int: ...
     @property
     def min_side(self) -> int: ...
+    @property
+    def max_aspect(self) -> float: ...
+    @property
+    def animations(self) -> Literal["first", "refuse"]: ...
     @property
     def max_state(self) -> int: ...
     @property
@@ -55,6 +60,8 @@ class DefaultLimits:
     max_image_bytes: int = 10 * 1024 * 1024
     max_pixels: int = 40_000_000
     min_side: int = 16
+    max_aspect: float = 64.0
+    animations: Literal["first", "refuse"] = "first"
     max_state: int = 1024
     max_sources: int = 10
     max_faces: int = 64

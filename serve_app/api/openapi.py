@@ -58,7 +58,7 @@ def _list(of: type[BaseModel]) -> dict[str, Any]:
     return {"application/json": {"schema": {"type": "array", "items": {"$ref": _REF + of.__name__}}, "example": [TASK]}}
 
 
-_PICTURES = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/jpeg", "image/png", "image/webp")}
+_PICTURES = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in ("image/jpeg", "image/png", "image/webp", "image/avif")}
 _TEXT = {"application/json": {"schema": {"type": "object"}}}
 _HOOKS = {"application/json": {"schema": {"type": "array", "items": {"$ref": _REF + models.Hook.__name__}}}}
 _ONE = (Answer.TASK_UNKNOWN, *_STORED)

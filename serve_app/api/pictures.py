@@ -12,7 +12,7 @@ from serve_app.api.service import Service, store_errors
 from serve_app.tasks.blobs import BlobMissing
 from serve_app.tasks.task import Status, Task
 
-_TYPES = {"jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
+_TYPES = {"jpg": "image/jpeg", "jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "avif": "image/avif"}
 
 
 class Pictures:

@@ -91,7 +91,9 @@ def _checked_indexes(given: list[object]) -> list[object]:
 class SwapBody(Body):
     """POST /mj/insight-face/swap. One of the two forms of each picture is required; base64 goes before the URL."""
 
-    source_base64: str | None = Field(None, description="The face: JPEG, PNG or WebP as base64 or as a data URL.")
+    source_base64: str | None = Field(
+        None, description="The face: JPEG, PNG, WebP, AVIF, HEIC, TIFF, GIF or BMP as base64 or as a data URL."
+    )
     target_base64: str | None = Field(None, description="The picture that the face goes into, likewise.")
     source_url: str | None = Field(None, description="The face as an http or https URL of a public host.")
     target_url: str | None = Field(None, description="The picture that the face goes into, likewise.")

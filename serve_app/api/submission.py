@@ -19,7 +19,7 @@ from serve_app.api.plan import plan
 from serve_app.api.schema import SwapBody, invalid
 from serve_app.egress.client import FetchFailed
 from serve_app.options import Options
-from serve_app.vision.image import ImageError, probe
+from serve_app.vision.image import OUTPUTS, SIDES, Header, ImageError, probe, too_long
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -179,6 +179,7 @@ def complete(draft: Draft, pictures: Sequence[bytes], limits: Limits) -> Pair:
     if more and sum(map(len, pictures)) > limits.max_body_bytes:
         reason = f"All pictures together may have {limits.max_body_bytes:,} bytes. Send fewer, or smaller ones."
         raise ApiError(Answer.SOURCE_SIZE, field="options", reason=reason)
+    _check_output(draft.options, target, limits)
     return Pair(source, target, tuple(more))
 
 
@@ -267,10 +268,24 @@ def _check_picture(side: _Side, name: str, data: bytes, limits: Limits) -> None:
         reason = f"`{name}` has {len(data):,} bytes; send a picture of at most {limits.max_image_bytes:,}."
         raise ApiError(side.size, field=name, reason=reason)
     try:
-        probe(data, max_pixels=limits.max_pixels, min_side=limits.min_side)
+        _header(data, limits)
     except ImageError as error:
         answer = side.size if error.reason in _TOO_LARGE else side.format
         raise ApiError(answer, field=name, reason=f"`{name}`: {error}") from None
+
+
+def _header(data: bytes, limits: Limits) -> Header:
+    return probe(data, max_pixels=limits.max_pixels, min_side=limits.min_side, max_aspect=limits.max_aspect, animations=limits.animations)
+
+
+def _check_output(options: Options, target: bytes, limits: Limits) -> None:
+    """Can the result be written as it was asked for?"""
+    if options.output is None or options.output.format is None:
+        return
+    header, format = _header(target, limits), OUTPUTS[options.output.format]
+    if max(header.width, header.height) > SIDES[format]:
+        reason = too_long(format, header.width, header.height)
+        raise ApiError(Answer.INVALID, field="options.output.format", reason=f"`options.output.format`: {reason}")
 
 
 def _base64(text: str) -> bytes | None:

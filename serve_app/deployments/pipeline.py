@@ -27,6 +27,7 @@ from serve_app.tasks.blobs import BlobMissing, BlobStore
 from serve_app.tasks.database import now_ms, open_database
 from serve_app.tasks.store import OVERDUE, TaskStore
 from serve_app.tasks.task import Task, new_result_name
+from serve_app.vision.formats import sniff
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +151,7 @@ class SwapPipeline:
         with stages.measure("read"):
             source, target = await self._pictures(partial(self._blobs.get_inputs, task.id))
             more = await self._pictures(partial(self._blobs.get_more, task.id)) if options.pictures else []
-            amount = await asyncio.get_running_loop().run_in_executor(self._threads, _most_pixels, source, target, more)
+            amount = await asyncio.get_running_loop().run_in_executor(self._threads, _most_pixels, source, target, more, options)
         attempt = self._models.attempt()
         async with contextlib.AsyncExitStack() as memory:
             with stages.measure("admission"):
@@ -178,7 +179,12 @@ class SwapPipeline:
         except BaseException:  # cancelled: no commit was tried, so no task has it
             await self._delete(task, self._blobs.delete(key))
             raise
-        return Made(key, name, {"faces": swapped.faces, "stages": stages.ms, "models": models})
+        properties: dict[str, object] = {"faces": swapped.faces, "stages": stages.ms, "models": models}
+        if swapped.notes:
+            properties["notes"] = list(swapped.notes)
+        if swapped.output:
+            properties["output"] = swapped.output
+        return Made(key, name, properties)
 
     async def _found(self, task: Task) -> None:
         if not await self._database(partial(self._store.advance, task, 50)):
@@ -204,9 +210,11 @@ class SwapPipeline:
             logger.warning("task %s: pictures are left to the sweep: %s", task.id, error or type(error).__name__)
 
 
-def _most_pixels(source: bytes, target: bytes, more: Sequence[bytes]) -> int:
-    """That are decoded at a time: the target's and one other picture's."""
-    return pixels(target) + max(map(pixels, (source, *more)))
+def _most_pixels(source: bytes, target: bytes, more: Sequence[bytes], options: Options) -> int:
+    """That are decoded at a time: the target's and one other picture's. AVIF's encoder takes as much as three more of the target."""
+    wished = options.output and options.output.format
+    avif = wished == "avif" or (wished is None and sniff(target) == "AVIF")
+    return pixels(target) * (4 if avif else 1) + max(map(pixels, (source, *more)))
 
 
 def _deadline(task: Task) -> float:

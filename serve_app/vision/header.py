@@ -5,20 +5,37 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from serve_app.vision.container import Container, ContainerError, Format, sniff, walk
+from serve_app.vision.container import Container, ContainerError, Format
+from serve_app.vision.formats import sniff, walk
 
-Reason: TypeAlias = Literal["format", "truncated", "damaged", "pixels", "side", "aspect"]
+Reason: TypeAlias = Literal["format", "truncated", "damaged", "pixels", "side", "aspect", "animation"]
 
+Animations: TypeAlias = Literal["first", "refuse"]
+
+FORMATS = "JPEG, PNG, WebP, AVIF, HEIC, TIFF, GIF or BMP"
+NAMES: dict[Format, str] = {"WEBP": "WebP"}
 _KNOWN = (
-    (b"GIF8", "a GIF"),
-    (b"BM", "a BMP"),
-    (b"II*\x00", "a TIFF"),
-    (b"MM\x00*", "a TIFF"),
     (b"%PDF", "a PDF"),
-    (b"\xff\x0a", "a JPEG XL"),
-    (b"\x00\x00\x00\x0cJXL ", "a JPEG XL"),
+    (b"\xff\x0a", "a JPEG XL picture"),
+    (b"\x00\x00\x00\x0cJXL ", "a JPEG XL picture"),
+    (b"\x00\x00\x00\x0cjP  ", "a JPEG 2000 picture"),
+    (b"\xff\x4f\xff\x51", "a JPEG 2000 picture"),
+    (b"8BPS", "a Photoshop file"),
+    (b"II+\x00", "a BigTIFF"),
+    (b"MM\x00+", "a BigTIFF"),
+    (b"\x00\x00\x01\x00", "an icon"),
+    (b"qoif", "a QOI picture"),
+    (b"\x76\x2f\x31\x01", "an OpenEXR picture"),
+    (b"%!PS", "a PostScript file"),
+    (b"\xc5\xd0\xd3\xc6", "a PostScript file"),
+    (b"PK\x03\x04", "a ZIP archive"),
+    (b"\x1f\x8b", "a gzip archive"),
+    (b"Rar!", "a RAR archive"),
+    (b"\x1aE\xdf\xa3", "a video (WebM or Matroska)"),
+    (b"ID3", "an MP3"),
+    (b"OggS", "an Ogg file"),
+    (b"RIFF", "a sound or video (RIFF)"),
 )
-_BRANDS = {b"heic": "a HEIC", b"heix": "a HEIC", b"mif1": "a HEIC", b"avif": "an AVIF", b"avis": "an AVIF"}
 
 
 class ImageError(ValueError):
@@ -42,10 +59,12 @@ class Header:
     orientation: int
 
 
-def probe(data: bytes, *, max_pixels: int = 40_000_000, min_side: int = 16, max_aspect: float = 64.0) -> Header:
-    """Check format, wholeness and size of a picture file. Raises ImageError."""
+def probe(
+    data: bytes, *, max_pixels: int = 40_000_000, min_side: int = 16, max_aspect: float = 64.0, animations: Animations = "first"
+) -> Header:
+    """Check format, wholeness and size of a picture file. animations: what is done with further frames or pages. Raises ImageError."""
     container = read_container(data)
-    orientation = orientation_of(container.exif)
+    orientation = upright_by(container)
     width, height = container.width, container.height
     if width * height > max_pixels:
         raise ImageError("pixels", f"The picture has {width} x {height} pixels, more than {max_pixels:,} in all. Send a smaller one.")
@@ -53,21 +72,34 @@ def probe(data: bytes, *, max_pixels: int = 40_000_000, min_side: int = 16, max_
         raise ImageError("side", f"The picture has {width} x {height} pixels; each side must have at least {min_side}. Send a larger one.")
     if max(width, height) > max_aspect * min(width, height):
         raise ImageError("aspect", f"The picture has {width} x {height} pixels, which is too long and thin. Crop it around the face.")
+    if container.more and animations == "refuse":
+        raise ImageError("animation", f"The {named(container.format)} file has more than one frame or page. Send a still picture.")
     if orientation >= 5:
         width, height = height, width
     return Header(container.format, width, height, orientation)
 
 
+def named(format: Format) -> str:
+    return NAMES.get(format, format)
+
+
 def read_container(data: bytes) -> Container:
-    """The file's structure, whatever its size. Raises ImageError when it is no JPEG, PNG or WebP, or not whole."""
+    """The file's structure, whatever its size. Raises ImageError when it is not of a format that is taken, or not whole."""
     format = sniff(data)
     if format is None:
-        raise ImageError("format", f"This is not a JPEG, PNG or WebP picture{_guess(data)}. Send one of these formats.")
+        raise ImageError("format", f"{_guess(data)} Send a {FORMATS} picture.")
     try:
         return walk(data, format)
     except ContainerError as error:
+        if error.foreign:
+            raise ImageError("format", f"This kind of {named(format)} is not taken: {error}. Send a JPEG, PNG or WebP.") from None
         reason: Reason = "truncated" if error.truncated else "damaged"
-        raise ImageError(reason, f"The {format} file is {reason}: {error}. Send the whole file.") from None
+        raise ImageError(reason, f"The {named(format)} file is {reason}: {error}. Send the whole file.") from None
+
+
+def upright_by(container: Container) -> int:
+    """The EXIF orientation 1..8 that the pixels as stored are to be turned by."""
+    return orientation_of(container.exif) if container.orientation is None else container.orientation
 
 
 def orientation_of(exif: bytes) -> int:
@@ -88,17 +120,21 @@ def orientation_of(exif: bytes) -> int:
 
 
 def _guess(data: bytes) -> str:
-    """What the bytes look like instead, as " (it looks like ...)", or "" when we cannot tell."""
+    """A sentence that says what the bytes are instead."""
     if not data:
-        return " (it is empty)"
+        return "The file is empty."
     for start, name in _KNOWN:
         if data.startswith(start):
-            return f" (it looks like {name} file)"
-    if data[4:8] == b"ftyp" and data[8:12] in _BRANDS:
-        return f" (it looks like {_BRANDS[data[8:12]]} file)"
-    text = data[:256].lstrip().lower()
-    if text.startswith((b"<svg", b"<?xml")):
-        return " (it looks like an SVG or XML file)"
-    if text.startswith((b"<!doctype", b"<html")):
-        return " (it looks like an HTML page)"
-    return ""
+            return f"This is {name}."
+    if data[4:8] == b"ftyp":
+        return "This is a video (MP4 or MOV)."
+    text = data[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if text.startswith(b"<svg") or (text.startswith(b"<?xml") and b"<svg" in data[:4096].lower()):
+        return "This is an SVG."
+    if text.startswith((b"<!doctype html", b"<html", b"<head", b"<body")):
+        return "This is an HTML page."
+    if text.startswith((b"<?xml", b"<")):
+        return "This is an XML or HTML file."
+    if text.startswith((b"{", b"[")):
+        return "This looks like JSON."
+    return "This is not a picture in a format that is known here."

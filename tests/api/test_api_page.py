@@ -22,6 +22,7 @@ from serve_app.egress import address, client
 from serve_app.settings import MOST_BODY_BYTES, Limits, Settings
 from serve_app.tasks import room
 from serve_app.tasks.query import SORTS, Page
+from serve_app.vision.image import SIDES
 from tests.api.support import Service
 
 DOCS = (Path(__file__).resolve().parents[2] / "docs" / "api.md").read_text()
@@ -69,6 +70,8 @@ def test_the_page_has_every_member_of_a_submit_and_the_limits() -> None:
     assert f"{limits.max_pixels // 10**6} million pixels" in DOCS
     assert f"up to {limits.max_state:,} characters" in DOCS
     assert f"needs {limits.min_side} pixels" in DOCS
+    assert f"a proportion of {limits.max_aspect:g} to 1" in flowing()
+    assert all(f"{side:,}" in DOCS for output, side in SIDES.items() if output != "PNG")
     assert f"within {Limits().deadline_s:g} seconds (`limits.deadline_s`)" in flowing()
     assert f"{room.UNMEASURED:,} before anything was measured, and never less than {room.FLOOR}" in flowing()
     assert f"{100 * Limits().key_share:g} % of it" in flowing()
@@ -99,7 +102,8 @@ async def test_the_example_of_a_task_has_the_members_of_a_real_one(service: Serv
     assert example.keys() == real.keys()
     assert example["displays"].keys() == real["displays"].keys()
     added = {row[0].removeprefix("properties.") for row in table("A task")}
-    assert example["properties"].keys() == real["properties"].keys() | added - {"notifyHookError"}  # a success that its hook has heard of
+    seldom = {"notifyHookError", "notes", "output"}  # not of a success like any other
+    assert example["properties"].keys() == real["properties"].keys() | added - seldom
     assert list(example["properties"]["faces"]) == ["source", "target"]
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import re
 import struct
 import textwrap
 import zlib
 from typing import Any
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from serve_app.api.config import DefaultLimits
 from serve_app.api.errors import Answer
 from tests.api.support import LEFT_OUT, SWAP, MakeService, Service, data_url, plain, sample
 from tests.pictures import ASTRONAUT, SIX_PEOPLE
@@ -129,7 +133,7 @@ async def test_a_missing_picture(service: Service, side: str, value: object) -> 
         ("data:image/png;base64", "not base64"),
         ("图片", "not base64"),
         (plain(b"<html>no</html>"), "HTML"),
-        (plain(sample(2, "GIF")), "GIF"),
+        (plain(b"%PDF-1.7"), "This is a PDF"),
         (plain(sample(2, "JPEG")[:-2]), "truncated"),
         (plain(sample(2, "PNG")[:-12]), "truncated"),
         (plain(sample(2, "WEBP")[:-2]), "truncated"),
@@ -230,3 +234,32 @@ async def test_a_hook_whose_host_cannot_exist_is_refused(service: Service, hook:
     )
     assert answer["code"] == 4
     assert answer["properties"]["field"] == "notifyHook"
+
+
+@pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG", "AVIF", "TIFF"])
+@pytest.mark.parametrize("side", ["source", "target"])
+async def test_animations_are_refused_where_the_setting_says_so(make_service: MakeService, side: str, format: str) -> None:
+    service = await make_service(limits=DefaultLimits(animations="refuse"))
+    frames = [Image.fromarray(np.full((40, 30, 3), shade, np.uint8)) for shade in (90, 160)]
+    out = io.BytesIO()
+    frames[0].save(out, format, save_all=True, append_images=frames[1:])
+    reason = await refusal(service, Answer[f"{side.upper()}_FORMAT"], f"{side}Base64", **{f"{side}Base64": data_url(out.getvalue())})
+    assert "more than one frame or page. Send a still picture." in reason
+    assert (await service.submit())["code"] == 1
+
+
+async def test_how_long_and_thin_a_picture_may_be_is_a_setting(make_service: MakeService) -> None:
+    service = await make_service(limits=DefaultLimits(max_aspect=2))
+    reason = await refusal(service, Answer.TARGET_FORMAT, "targetBase64", targetBase64=plain(sample(2, width=90, height=44)))
+    assert "too long and thin" in reason
+    assert (await service.submit(targetBase64=plain(sample(2, width=88, height=44))))["code"] == 1
+
+
+@pytest.mark.parametrize("name", ["targetBase64", "sourceBase64"])
+async def test_pixels_are_never_decoded_here(service: Service, name: str) -> None:
+    """A header that holds together and no pixels at all: only decoding would notice."""
+    start, end = b"\x89PNG\r\n\x1a\n", struct.pack(">I", 0) + b"IEND" + struct.pack(">I", zlib.crc32(b"IEND"))
+    header = b"IHDR" + struct.pack(">IIBBBBB", 6000, 6000, 8, 2, 0, 0, 0)
+    rows = b"IDAT" + b"nothing"
+    parts = b"".join(struct.pack(">I", len(part) - 4) + part + struct.pack(">I", zlib.crc32(part)) for part in (header, rows))
+    assert (await service.submit(**{name: plain(start + parts + end), "options": {"output": {"format": "avif"}}}))["code"] == 1

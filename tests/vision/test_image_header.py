@@ -150,17 +150,12 @@ def test_the_bounds_themselves_are_taken() -> None:
     ("data", "word"),
     [
         (b"", "empty"),
-        (saved(picture(), "GIF"), "GIF"),
-        (saved(picture(), "BMP"), "BMP"),
-        (saved(picture(), "TIFF"), "TIFF"),
         (b"%PDF-1.7 and so on", "PDF"),
         (b"\n<!DOCTYPE html><html></html>", "HTML"),
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "SVG"),
-        (b"\x00\x00\x00\x18ftypheic" + bytes(40), "HEIC"),
-        (b"\x00\x00\x00\x18ftypavif" + bytes(40), "AVIF"),
         (b"\xff\x0a" + bytes(40), "JPEG XL"),
-        (b"RIFF\x24\x00\x00\x00WAVEfmt ", "JPEG, PNG or WebP"),
-        (b"just some words", "JPEG, PNG or WebP"),
+        (b"RIFF\x24\x00\x00\x00WAVEfmt ", "JPEG, PNG, WebP"),
+        (b"just some words", "JPEG, PNG, WebP"),
     ],
 )
 def test_other_files_are_refused_by_name(data: bytes, word: str) -> None:
