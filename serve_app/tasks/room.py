@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +11,7 @@ from sqlalchemy import Connection, bindparam, func, select
 from serve_app.tasks.database import Database
 from serve_app.tasks.query import count_unfinished
 from serve_app.tasks.schema import finished, tasks
+from serve_app.tasks.shared import Shared
 
 FLOOR = 32  # a handful of slow tasks says little about how many could be worked on at a time
 UNMEASURED = 1_000
@@ -72,23 +72,19 @@ class Meter:
         """not_work: what a fail_reason begins with that no worker gave."""
         self._database, self._bounds, self._deadline_s, self._clock = database, bounds, deadline_s, clock
         self._not_work = tuple(not_work)
-        self._looking = asyncio.Lock()
-        self._looked: int | None = None
+        self._room = Shared(self._look, _FRESH_MS, clock)
         self.seen: Room | None = None  # as it was found last
 
     async def room(self) -> Room:
         """Raises DatabaseUnavailable."""
-        async with self._looking:  # many may ask; one looks
-            now = self._clock()
-            if self.seen is None or self._looked is None or not 0 <= now - self._looked < _FRESH_MS:
-                self.seen, self._looked = await self._look(now), now
-            return self.seen
+        self.seen = await self._room.get()
+        return self.seen
 
-    async def _look(self, now: int) -> Room:
+    async def _look(self) -> Room:
         most, share = self._bounds.max_unfinished, self._bounds.key_share
         if most is not None:
             return _room(most, share, None)
-        rate = rate_of(await self._database.read(partial(last, since=now - _WINDOW_MS, not_work=self._not_work)))
+        rate = rate_of(await self._database.read(partial(last, since=self._clock() - _WINDOW_MS, not_work=self._not_work)))
         return _room(UNMEASURED if rate is None else max(FLOOR, int(self._deadline_s * rate)), share, rate)
 
 
