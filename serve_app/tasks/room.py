@@ -8,6 +8,7 @@ from functools import partial
 
 from sqlalchemy import Connection, bindparam, func, select
 
+from serve_app.tasks.clock import time_of
 from serve_app.tasks.database import Database
 from serve_app.tasks.query import count_unfinished
 from serve_app.tasks.schema import finished, tasks
@@ -90,7 +91,7 @@ class Meter:
         most, share = self._bounds.max_unfinished, self._bounds.key_share
         if most is not None:
             return _room(most, share, None)
-        ended = await self._database.read(partial(last, since=self._clock() - _WINDOW_MS, not_work=self._not_work))
+        ended = await self._database.read(partial(last, since=await time_of(self._clock) - _WINDOW_MS, not_work=self._not_work))
         return _room(bound_of(ended, self._deadline_s), share, rate_of(ended))
 
 
