@@ -6,6 +6,7 @@ file comes from the environment: see `Secrets`.
 
 from __future__ import annotations
 
+import logging
 import re
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
@@ -18,6 +19,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from serve_app.tasks.secret import checked
 
 MOST_BODY_BYTES = 64_000_000  # Ray's proxy turns larger ones down before anybody reads them
+_log = logging.getLogger(__name__)
 _BUCKET = re.compile(r"s3://[A-Za-z0-9._-]{3,255}(/[^?#@]*)?")
 
 
@@ -43,8 +45,8 @@ class Limits(Group):
     max_unfinished: int | None = Field(
         None,
         ge=1,
-        description="tasks waiting or worked on; further submits are refused with code 23. None: as many as can be finished within "
-        "`deadline_s` at the rate of the last ones",
+        description="tasks waiting or worked on; further submits are refused with code 23. None: 80 % of what can be finished within "
+        "`deadline_s` at the rate of the last ones, for at least 1,000 until tasks have to wait. Its old name `max_waiting` is still taken",
     )
     key_share: float = Field(0.8, gt=0, le=1, description="how much of that one key may have")
     body_timeout_s: float = Field(30.0, gt=0, description="for a whole HTTP body to arrive")
@@ -54,12 +56,12 @@ class Limits(Group):
 
     @model_validator(mode="before")
     @classmethod
-    def _has_another_name(cls, given: object) -> object:
-        if isinstance(given, dict) and "max_waiting" in given:
-            raise ValueError(
-                "max_waiting is max_unfinished now, and counts tasks that are worked on as well; without it, the room is measured"
-            )
-        return given
+    def _takes_old_name(cls, given: object) -> object:
+        if not isinstance(given, dict) or "max_waiting" not in given:
+            return given
+        _log.warning("limits.max_waiting is called max_unfinished now, and counts what is worked on as well; without it, room is measured")
+        rest = {name: value for name, value in given.items() if name != "max_waiting"}
+        return {"max_unfinished": given["max_waiting"], **rest}
 
 
 class Rates(Group):

@@ -19,9 +19,14 @@ def test_an_unknown_setting_is_refused_by_its_name() -> None:
         Settings.model_validate({"detector": {"treads": 2}})
 
 
-def test_a_setting_that_was_renamed_says_what_it_is_called_now() -> None:
-    with pytest.raises(ValidationError, match="max_unfinished"):
-        Settings.model_validate({"limits": {"max_waiting": 5}})
+def test_a_setting_that_was_renamed_is_taken_by_its_old_name_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    settings = Settings.model_validate({"limits": {"max_waiting": 5, "max_state": 9}})
+    assert (settings.limits.max_unfinished, settings.limits.max_state) == (5, 9)
+    assert "max_waiting is called max_unfinished now" in caplog.text
+    assert Settings.model_validate({"limits": {"max_waiting": 5, "max_unfinished": 7}}).limits.max_unfinished == 7
+    for wrong in ({"max_waiting": 0}, {"max_waitings": 5}, {"max_waiting": 5, "treads": 2}):
+        with pytest.raises(ValidationError):
+            Settings.model_validate({"limits": wrong})
 
 
 def test_the_settings_page_is_what_the_code_says() -> None:

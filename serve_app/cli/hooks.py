@@ -12,6 +12,7 @@ import typer
 
 from serve_app.cli.options import DEFAULT_CONFIG, Config, Data, fail, settings_from
 from serve_app.settings import Secrets, database_of
+from serve_app.tasks.clock import clock_of
 from serve_app.tasks.database import DatabaseUnavailable, missing, now_ms, open_database, shown
 from serve_app.tasks.hooks import MOST, Counts, Hooks, Owed
 from serve_app.tasks.migrate import DatabaseTooNew, migrate
@@ -112,7 +113,7 @@ def _on_hooks(command: str, work: Callable[[Hooks], Awaitable[T]], config: Path,
     async def on_database() -> T:
         database = open_database(where)
         try:
-            return await work(Hooks(database))
+            return await work(Hooks(database, clock=clock_of(database)))
         finally:
             await database.close()
 

@@ -24,7 +24,8 @@ from serve_app.egress.client import Egress
 from serve_app.engines.runtimes import versions
 from serve_app.settings import Secrets, Settings, blobs_of, database_of
 from serve_app.tasks.blobs import BlobStore
-from serve_app.tasks.database import now_ms, open_database
+from serve_app.tasks.clock import clock_of
+from serve_app.tasks.database import open_database
 from serve_app.tasks.delivery import Courier
 from serve_app.tasks.hooks import Hooks
 from serve_app.tasks.keys import KeyRing
@@ -54,10 +55,12 @@ class Ingress:
         self._secrets = Secrets()
         self._pipeline, self._detector, self._swapper = pipeline, detector, swapper
         database = open_database(database_of(settings, self._secrets))
+        self._clock = clock = clock_of(database)
         self._blobs = BlobStore(blobs_of(settings, self._secrets))
         self._store = TaskStore(
             database,
             self._blobs,
+            clock=clock,
             max_attempts=settings.pipeline.max_attempts,
             deadline_s=settings.limits.deadline_s,
             bounds=Bounds(settings.limits.max_unfinished, settings.limits.key_share),
@@ -66,22 +69,23 @@ class Ingress:
         self._sweeping = Sweep(
             self._store,
             self._blobs,
-            Retention(database, self._blobs, results_days=results_days, tasks_days=settings.retention.tasks_days),
-            Orphans(self._store, self._blobs, results_days=results_days),
+            Retention(database, self._blobs, results_days=results_days, tasks_days=settings.retention.tasks_days, clock=clock),
+            Orphans(self._store, self._blobs, results_days=results_days, clock=clock),
         )
-        self._keys, self._owed = KeyRing(database), Hooks(database)
+        self._keys, self._owed = KeyRing(database), Hooks(database, clock=clock)
         # Two, so that hooks whose names nobody resolves are never in the way of pictures.
         policy = AddressPolicy(settings.egress.allow_private)
         places = affordable(settings.ingress.callbacks_in_flight)
         self._hooks, self._pictures = Egress(policy, connections=places.total, lookups=resolver.affordable(places.total)), Egress(policy)
         hook_secret = self._secrets.hook_secret
         self._courier = Courier(
-            Outbox(database),
+            Outbox(database, clock=clock),
             self._render,
             self._hooks,
             sign=Signer(self._keys, hook_secret.get_secret_value() if hook_secret else None, self._secrets.notify_hook),
             places=places,
             timeout_s=settings.egress.hook_timeout_s,
+            clock=clock,
         )
         self._dispatcher = Dispatcher(
             pipeline.run_next.remote, limit=settings.ingress.max_dispatched, finished=self._courier.wake, lost=self._lost
@@ -192,4 +196,4 @@ class Ingress:
         except Exception as error:
             logger.warning("callbacks cannot be counted: %s", type(error).__name__)
             return {}
-        return {"pending": counts.pending, "oldest_s": counts.age_s(now_ms()), "dead": counts.dead}
+        return {"pending": counts.pending, "oldest_s": counts.age_s(self._clock()), "dead": counts.dead}

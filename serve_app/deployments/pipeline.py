@@ -24,7 +24,8 @@ from serve_app.options import Options
 from serve_app.settings import Secrets, Settings, blobs_of, database_of
 from serve_app.swap import FaceLimits, Stages, SwapError, find_faces, swap_faces
 from serve_app.tasks.blobs import BlobMissing, BlobStore
-from serve_app.tasks.database import now_ms, open_database
+from serve_app.tasks.clock import clock_of
+from serve_app.tasks.database import open_database
 from serve_app.tasks.store import OVERDUE, TaskStore
 from serve_app.tasks.task import Task, new_result_name
 from serve_app.vision.formats import sniff
@@ -58,7 +59,9 @@ class SwapPipeline:
         self._family = settings.family
         self._framing = framing(settings)
         self._blobs = BlobStore(blobs_of(settings, secrets))
-        self._store = TaskStore(open_database(database_of(settings, secrets)), self._blobs, max_attempts=settings.pipeline.max_attempts)
+        database = open_database(database_of(settings, secrets))
+        self._clock = clock_of(database)
+        self._store = TaskStore(database, self._blobs, clock=self._clock, max_attempts=settings.pipeline.max_attempts)
         self._models = RemoteModels(detector, swapper)
         self._leases = Leases(self._store, lease_s=settings.pipeline.lease_s, renew_s=settings.pipeline.renew_s)
         self._database, self._pictures = Patient("the database"), Patient("the store of the pictures")
@@ -86,7 +89,7 @@ class SwapPipeline:
                 # Tried again at once, as often as attempts allow: a picture that kills models must not be tried for ever.
                 logger.warning("task %s has to wait: %s", task.id, error)
                 with contextlib.suppress(*UNAVAILABLE):  # then the lease runs out by itself
-                    await self._database(partial(self._store.expire, ticket), until=_deadline(task))
+                    await self._database(partial(self._store.expire, ticket), until=self._deadline(task))
             return True
 
     async def detect(self, data: bytes) -> dict[str, object]:
@@ -116,7 +119,7 @@ class SwapPipeline:
         stages = Stages({"queue": float((task.start_time or task.submit_time) - task.submit_time)})
         end: Callable[[], Awaitable[bool]]
         try:
-            async with asyncio.timeout_at(_deadline(task)) as time:
+            async with asyncio.timeout_at(self._deadline(task)) as time:
                 made = await self._make(task, stages)
         except (ModelsUnavailable, TaskLost):
             raise
@@ -193,7 +196,7 @@ class SwapPipeline:
     async def _succeed(self, task: Task, made: Made) -> bool:
         """False when the task was lost to somebody else. Raises DatabaseUnavailable at the deadline; then nobody knows."""
         write = partial(self._store.succeed, task, made.key, made.name, made.properties)
-        if await self._database(write, until=_deadline(task)):
+        if await self._database(write, until=self._deadline(task)):
             return True
         logger.warning("task %s: its result was refused, for it is not ours any more; deleting it", task.id)
         await self._delete(task, self._blobs.delete(made.key))
@@ -201,7 +204,7 @@ class SwapPipeline:
 
     async def _fail(self, task: Task, reason: str, stages: Stages) -> bool:
         """As `_succeed`."""
-        return await self._database(partial(self._store.fail, task, reason, {"stages": stages.ms}), until=_deadline(task))
+        return await self._database(partial(self._store.fail, task, reason, {"stages": stages.ms}), until=self._deadline(task))
 
     async def _delete(self, task: Task, delete: Coroutine[Any, Any, None]) -> None:
         try:
@@ -209,14 +212,13 @@ class SwapPipeline:
         except Exception as error:
             logger.warning("task %s: pictures are left to the sweep: %s", task.id, error or type(error).__name__)
 
+    def _deadline(self, task: Task) -> float:
+        """By the clock of the running loop."""
+        return asyncio.get_running_loop().time() + (task.deadline - self._clock()) / 1000
+
 
 def _most_pixels(source: bytes, target: bytes, more: Sequence[bytes], options: Options) -> int:
     """That are decoded at a time: the target's and one other picture's. AVIF's encoder takes as much as three more of the target."""
     wished = options.output and options.output.format
     avif = wished == "avif" or (wished is None and sniff(target) == "AVIF")
     return pixels(target) * (4 if avif else 1) + max(map(pixels, (source, *more)))
-
-
-def _deadline(task: Task) -> float:
-    """By the clock of the running loop."""
-    return asyncio.get_running_loop().time() + (task.deadline - now_ms()) / 1000

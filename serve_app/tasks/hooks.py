@@ -12,6 +12,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from sqlalchemy import ColumnElement, Connection, bindparam, func, select, update
 
 from serve_app.tasks import outbox
+from serve_app.tasks.clock import time_of
 from serve_app.tasks.database import Database, now_ms
 from serve_app.tasks.query import find
 from serve_app.tasks.schema import callbacks, tasks
@@ -92,7 +93,7 @@ class Hooks:
 
         False where there is no such task, or nothing to tell, or nobody.
         """
-        now = self._clock()
+        now = await time_of(self._clock)
 
         def work(connection: Connection) -> bool:
             found = find(connection, [task]).get(task)
@@ -107,7 +108,7 @@ class Hooks:
 
     async def resend_all(self, *, dead: bool | None = None, host: str | None = None) -> int:
         """Everything that is owed, or given up, and fits. How many tasks' hooks that are; the courier sends them a few at a time."""
-        now, count, after = self._clock(), 0, ""
+        now, count, after = await time_of(self._clock), 0, ""
         while True:
             query = select(callbacks.c.task_id).where(*_conditions(dead, host), callbacks.c.task_id > after, callbacks.c.trying == 0)
             query = query.distinct().order_by(callbacks.c.task_id).limit(_AT_ONCE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import re
@@ -17,6 +16,7 @@ from serve_app.tasks.database import Database, now_ms
 from serve_app.tasks.quota import Quota as Quota
 from serve_app.tasks.quota import day_of
 from serve_app.tasks.schema import keys, tasks, unfinished, usage
+from serve_app.tasks.shared import Shared
 
 Role: TypeAlias = Literal["user", "admin"]
 State: TypeAlias = Literal["active", "expired", "revoked"]
@@ -83,9 +83,7 @@ class KeyRing:
     def __init__(self, database: Database, clock: Callable[[], int] = now_ms) -> None:
         self._database = database
         self._clock = clock
-        self._known: _Known = []
-        self._read_at: int | None = None
-        self._reading = asyncio.Lock()
+        self._known: Shared[_Known] = Shared(lambda: database.read(_read), _FRESH_MS, clock)
 
     async def create(
         self,
@@ -117,51 +115,43 @@ class KeyRing:
             "hook_secret": hook_secret,
         }
         await self._database.write(lambda connection: connection.execute(_INSERT, values).close())
-        self._read_at = None  # here it is known at once
+        self._known.forget()  # here it is known at once
         return key, token
 
     async def find(self, token: str) -> Key | None:
         """The key of this token, also one that is expired or revoked: see `Key.state`."""
         digest, found = _digest(token), None
-        for known, key in await self._all():  # all of them, so that the time tells nothing about where the right one stands
+        for known, key in await self._known.get():  # all of them, so that the time tells nothing about where the right one stands
             if hmac.compare_digest(known, digest):
                 found = key
         return found
 
     async def any(self) -> bool:
         """Was there ever a key? A service whose keys are all revoked is closed, not open."""
-        return bool(await self._all())
+        return bool(await self._known.get())
 
     async def revoke(self, id: str) -> bool:
         """From now on the key opens nothing; its tasks go on. False when there is no such key."""
         values = {"this_id": id, "now": self._clock()}
         known = await self._database.write(lambda connection: connection.execute(_REVOKE, values).rowcount == 1)
-        self._read_at = None
+        self._known.forget()
         return known
 
     async def hook_secret(self, id: str) -> str | None:
         """What callbacks of this key's tasks are signed with, also once it is revoked: its tasks go on."""
-        return next((key.hook_secret for _, key in await self._all() if key.id == id), None)
+        return next((key.hook_secret for _, key in await self._known.get() if key.id == id), None)
 
     async def set_hook_secret(self, id: str, secret: str | None) -> bool:
         """`secret` as `secret.checked` returned it, None for none. False when there is no such key."""
         values = {"this_id": id, "secret": secret}
         known = await self._database.write(lambda connection: connection.execute(_SET_SECRET, values).rowcount == 1)
-        self._read_at = None
+        self._known.forget()
         return known
 
     async def list(self) -> KeyUses:
         """All keys, oldest first, and what they were used for."""
         today = day_of(self._clock())
         return await self._database.read(lambda connection: _uses(connection, today))
-
-    async def _all(self) -> _Known:
-        async with self._reading:  # many may ask at once; one of them reads
-            now = self._clock()
-            if self._read_at is None or not 0 <= now - self._read_at < _FRESH_MS:
-                self._known = await self._database.read(_read)
-                self._read_at = now  # when it was asked for: what came since may be missing
-            return self._known
 
 
 def _check(label: str, role: str, daily: int | None, concurrent: int | None, expires: int | None, now: int) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 
 from serve_app.tasks.blobs import BlobStore
+from serve_app.tasks.clock import time_of
 from serve_app.tasks.database import now_ms
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Task
@@ -36,7 +37,7 @@ class Orphans:
 
     async def delete(self) -> int:
         """How many were deleted; 0 at once while it is not time yet. Raises BlobsUnavailable, DatabaseUnavailable."""
-        now = self._clock()
+        now = await time_of(self._clock)
         if now < self._next:
             return 0
         until = now - HOUR_MS

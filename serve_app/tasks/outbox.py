@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, Row, and_, bindparam, delete, exists, func, insert, select, update
 
+from serve_app.tasks.clock import time_of
 from serve_app.tasks.database import Database, now_ms
 from serve_app.tasks.schema import callbacks, tasks
 from serve_app.tasks.task import Status, Task
@@ -172,12 +173,12 @@ class Outbox:
 
     async def any_due(self) -> bool:
         """One look at an index, no write."""
-        values = {"now": self._clock()}
+        values = {"now": await time_of(self._clock)}
         return await self._database.read(lambda connection: bool(connection.execute(_ANY_DUE, values).scalar()))
 
     async def due(self, limit: int) -> list[Due]:
         """What may be tried now, longest due first. No write."""
-        values = {"now": self._clock(), "most": limit}
+        values = {"now": await time_of(self._clock), "most": limit}
         return await self._database.read(lambda connection: [Due(*row) for row in connection.execute(_DUE, values)])
 
     async def commit(
@@ -194,7 +195,7 @@ class Outbox:
         Of `take` that is what nobody else has taken or changed meanwhile. It is ours for `lease_s` seconds; not settled by then, it is
         due again.
         """
-        now = self._clock()
+        now = await time_of(self._clock)
 
         def work(connection: Connection) -> list[Callback]:
             for outcome in sorted(settled, key=lambda outcome: outcome.callback.task.id):

@@ -9,6 +9,7 @@ from functools import partial
 from sqlalchemy import Connection, Select, bindparam, delete, select, update
 
 from serve_app.tasks.blobs import BlobStore
+from serve_app.tasks.clock import time_of
 from serve_app.tasks.database import Database, now_ms
 from serve_app.tasks.schema import callbacks, finished, tasks, with_result
 
@@ -62,7 +63,7 @@ class Retention:
         return Removed(results, rows)
 
     async def _all(self, portion: Callable[[int], Awaitable[int]], days: float) -> int:
-        before, removed = self._clock() - int(days * DAY_MS), 0
+        before, removed = await time_of(self._clock) - int(days * DAY_MS), 0
         for _ in range(PORTIONS):
             number = await portion(before)
             removed += number

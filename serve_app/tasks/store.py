@@ -20,6 +20,7 @@ from sqlalchemy.exc import IntegrityError
 
 from serve_app.tasks import query, repeats, tallies, transitions
 from serve_app.tasks.blobs import BlobExists, BlobStore
+from serve_app.tasks.clock import time_of
 from serve_app.tasks.database import CommitUnknown, Database, DatabaseUnavailable, now_ms
 from serve_app.tasks.query import Page, Query
 from serve_app.tasks.quota import Quota, check, count, day_of
@@ -99,7 +100,7 @@ class TaskStore:
     async def admit(self, owner: str, quota: Quota | None = None) -> int:
         """How many tasks wait. Raises QueueFull or QuotaExceeded where a submit of this owner would not be accepted now."""
         room = await self.room()
-        day = day_of(self._clock())
+        day = day_of(await time_of(self._clock))
 
         def work(connection: Connection) -> int:
             unfinished = query.count_unfinished(connection)
@@ -172,19 +173,19 @@ class TaskStore:
         Any number of claimers may call at once; each task goes to one of them.
         """
         # Calls that find nothing left to do are normal, and many; they never wait for the write lock.
-        now = self._clock()
+        now = await time_of(self._clock)
         if not await self._database.read(partial(query.any_waiting, now=now)):
             return None
         return await self._database.write(lambda connection: transitions.claim(connection, holder, now, now + _ms(lease_s)))
 
     async def advance(self, task: Task, progress: int) -> bool:
         """IN_PROGRESS, `progress` percent done (at most 99, never falling). False when the task is not the caller's any more."""
-        now, reached = self._clock(), min(progress, 99)
+        now, reached = await time_of(self._clock), min(progress, 99)
         return await self._database.write(lambda connection: transitions.advance(connection, task, reached, now))
 
     async def renew(self, task: Task, lease_s: float) -> bool:
         """Keep the task for another `lease_s` seconds from now. False when it is not the caller's any more."""
-        until = self._clock() + _ms(lease_s)
+        until = await time_of(self._clock) + _ms(lease_s)
         return await self._database.write(lambda connection: transitions.renew(connection, task, until))
 
     async def succeed(self, task: Task, result: str, result_name: str, properties: Mapping[str, object]) -> bool:
@@ -213,7 +214,7 @@ class TaskStore:
 
         Returns how many tasks wait again.
         """
-        now = self._clock()
+        now = await time_of(self._clock)
         if not await self._database.read(lambda connection: transitions.any_expired(connection, now)):
             return 0
         reason = f"多次尝试失败 (given up after {self._max_attempts} attempts: the worker, or a model that it needed, was lost each time)"
@@ -224,7 +225,7 @@ class TaskStore:
 
         The next write of a worker that has one of them is refused.
         """
-        now = self._clock()
+        now = await time_of(self._clock)
         if not await self._database.read(lambda connection: transitions.any_overdue(connection, now)):
             return []
         reason = f"{OVERDUE} (not finished within {self._deadline_s:g} s)"
@@ -236,7 +237,7 @@ class TaskStore:
 
     async def expire(self, holder: str) -> None:
         """Let the leases of `holder` run out now: it is known to be gone. `take_expired` does the rest."""
-        now = self._clock()
+        now = await time_of(self._clock)
         await self._database.write(lambda connection: transitions.expire(connection, holder, now))
 
     async def tidy(self) -> None:
@@ -256,7 +257,7 @@ class TaskStore:
         if earlier := await self._look(new, quota, room):
             return earlier
         for _ in range(_DRAWS):
-            now = self._clock()
+            now = await time_of(self._clock)
             task = Task(
                 new_id(now),
                 Status.NOT_START,
@@ -284,7 +285,7 @@ class TaskStore:
         """What the commit will most probably find, before a byte is written."""
         if (new.idempotency_key is None or new.fresh) and room is None and (not new.owner or quota is None):
             return None
-        return await self._database.read(partial(_look, new=new, quota=quota, room=room, day=day_of(self._clock())))
+        return await self._database.read(partial(_look, new=new, quota=quota, room=room, day=day_of(await time_of(self._clock))))
 
     async def _accept(self, task: Task, new: NewTask, quota: Quota | None, room: Room | None) -> Task | None:
         """Commit the row, or find the one that it would repeat. None when the id is that of an older task, whose inputs were gone.
@@ -328,10 +329,10 @@ class TaskStore:
             _log.warning("the pictures of task %s are left to the sweep: %s", id, type(error).__name__)
 
     async def _cancel(self, id: str, owner: str | None) -> tuple[Task | None, bool]:
-        return await self._database.write(partial(transitions.cancel, id=id, owner=owner, reason=CANCELLED, now=self._clock()))
+        return await self._database.write(partial(transitions.cancel, id=id, owner=owner, reason=CANCELLED, now=await time_of(self._clock)))
 
     async def _end(self, task: Task, values: Mapping[str, object], properties: Mapping[str, object]) -> bool:
-        now, columns = self._clock(), {**values, "properties": dict(properties)}
+        now, columns = await time_of(self._clock), {**values, "properties": dict(properties)}
         return await self._database.write(lambda connection: transitions.end(connection, task, columns, now))
 
 

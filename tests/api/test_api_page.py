@@ -73,7 +73,8 @@ def test_the_page_has_every_member_of_a_submit_and_the_limits() -> None:
     assert f"a proportion of {limits.max_aspect:g} to 1" in flowing()
     assert all(f"{side:,}" in DOCS for output, side in SIDES.items() if output != "PNG")
     assert f"within {Limits().deadline_s:g} seconds (`limits.deadline_s`)" in flowing()
-    assert f"{room.UNMEASURED:,} before anything was measured, and never less than {room.FLOOR}" in flowing()
+    assert f"{100 * room.SLACK:g} % of what can be finished" in flowing()
+    assert f"at least {room.UNMEASURED:,} until tasks have to wait, and never less than {room.FLOOR}" in flowing()
     assert f"{100 * Limits().key_share:g} % of it" in flowing()
     assert f"a body of at most {tasks._MAX_BYTES:,} bytes" in DOCS
     assert f"A body has {limits.body_timeout_s:g} seconds" in DOCS

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -389,6 +390,22 @@ async def test_a_task_outlives_a_database_that_is_down_for_longer_than_its_lease
     ended = await service.ended(task)
     assert (ended.status, ended.attempt) == (Status.SUCCESS, 1)
     assert service.files() == [ended.result_name]
+
+
+@pytest.mark.parametrize("seconds", [-31, 300])
+async def test_a_machine_whose_clock_is_wrong_works_as_others_do(
+    database: Postgres, make: Callable[..., Service], monkeypatch: pytest.MonkeyPatch, seconds: int
+) -> None:
+    service = make()
+    task = await service.submit()
+    right = time.time_ns
+    with monkeypatch.context() as there:
+        there.setattr(time, "time_ns", lambda: right() + seconds * 10**9)
+        assert await service.pipeline.run_next("ticket")
+    ended = await service.ended(task)
+    assert (ended.status, ended.fence) == (Status.SUCCESS, 1)
+    assert ended.finish_time is not None
+    assert 0 <= ended.finish_time - ended.submit_time < 20_000
 
 
 async def test_a_task_outlives_a_store_of_pictures_that_takes_none(service: Service) -> None:
