@@ -53,7 +53,7 @@ class Ingress:
         self._secrets = Secrets()
         self._detector, self._swapper = detector, swapper
         database = open_database(database_of(settings, self._secrets))
-        self._blobs = BlobStore(blobs_of(settings, self._secrets))
+        self._blobs = BlobStore(blobs_of(settings, self._secrets), make=False)
         self._store = TaskStore(
             database,
             self._blobs,

@@ -55,7 +55,7 @@ class SwapPipeline:
         self._settings, secrets = settings.pipeline, Secrets()
         self._family = settings.family
         self._framing = framing(settings)
-        self._blobs = BlobStore(blobs_of(settings, secrets))
+        self._blobs = BlobStore(blobs_of(settings, secrets), make=False)
         self._store = TaskStore(open_database(database_of(settings, secrets)), self._blobs, max_attempts=settings.pipeline.max_attempts)
         self._models = RemoteModels(detector, swapper)
         self._leases = Leases(self._store, lease_s=settings.pipeline.lease_s, renew_s=settings.pipeline.renew_s)

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
 
 from serve_app.deployments.unfit import refuse_unfit
+from serve_app.tasks.blobs import BlobStore
 from tests.postgres import free_port
 from tests.s3 import S3, SECRET
 
@@ -18,6 +20,20 @@ def at_server(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_works_may_start(s3: S3, tmp_path: Path) -> None:
     refuse_unfit(s3.url())
     refuse_unfit(tmp_path / "blobs")
+
+
+def test_a_folder_of_the_release_before_is_taken_over(tmp_path: Path) -> None:
+    picture = tmp_path / "results" / "1700000000000123-a.png"
+    picture.parent.mkdir()
+    picture.write_bytes(b"r")
+    refuse_unfit(tmp_path)
+    assert asyncio.run(BlobStore(tmp_path, make=False).get("results/1700000000000123-a.png")) == b"r"
+
+
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"pictures cannot be stored in .*/file/blobs: not a directory"):
+        refuse_unfit(tmp_path / "file" / "blobs")
 
 
 def test_wrong_credentials_may_not(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
