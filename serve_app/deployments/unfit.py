@@ -17,10 +17,15 @@ def refuse_unfit(where: str | Path) -> None:
     Makes and marks a folder: from here on, another in its place is not taken for it.
     """
     try:
-        asyncio.run(BlobStore(where).probe())
+        asyncio.run(_probe(BlobStore(where)))
     except OSError as error:
         raise ValueError(f"pictures cannot be stored in {shown(where)}: {(error.strerror or str(error)).lower()}") from None
     except BlobsRefused as error:
         raise ValueError(f"pictures cannot be stored in {shown(where)}: {error}") from None
     except BlobsUnavailable as error:
         logger.warning("pictures cannot be stored in %s: %s; starting nevertheless", shown(where), error)
+
+
+async def _probe(blobs: BlobStore) -> None:
+    await blobs.probe()
+    await blobs.probe_list()

@@ -123,6 +123,11 @@ class BlobStore:
         else:
             raise BlobsRefused(_OVERWRITES)
 
+    async def probe_list(self) -> None:
+        """See that what is there may be listed, as the sweep does. Raises BlobsUnavailable. Not to be cancelled: see `_lists`."""
+        async with aclosing(self._list("probes/")) as portions:
+            await anext(portions, None)
+
     async def put_inputs(self, id: str, source: bytes, target: bytes) -> None:
         """Write both pictures of a new task. Raises BlobExists when another task has this id, and then leaves that one's bytes alone.
 

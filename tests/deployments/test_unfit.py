@@ -8,7 +8,7 @@ import pytest
 from serve_app.deployments.unfit import refuse_unfit
 from serve_app.tasks.blobs import BlobStore
 from tests.postgres import free_port
-from tests.s3 import S3, SECRET
+from tests.s3 import BLIND_KEY, S3, SECRET
 
 
 @pytest.fixture(autouse=True)
@@ -41,6 +41,12 @@ def test_wrong_credentials_may_not(s3: S3, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(ValueError, match=r"s3://pictures/here: access is denied \(InvalidAccessKeyId\)") as refused:
         refuse_unfit(s3.url("here"))
     assert SECRET not in str(refused.value)
+
+
+def test_who_may_not_list_may_not(s3: S3, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", BLIND_KEY)
+    with pytest.raises(ValueError, match=r"access is denied \(AccessDenied\)"):
+        refuse_unfit(s3.url())
 
 
 def test_a_server_that_is_down_may_come_back(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
