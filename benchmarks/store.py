@@ -122,7 +122,7 @@ async def _measure(name: str, wheres: list[str | Path], rounds: int, many: int) 
         migrate(where)
         databases.append(database := open_database(where))
         await fill(database, count)
-    stores = [TaskStore(database, BlobStore(Path(tempfile.gettempdir()))) for database in databases]
+    stores = [TaskStore(database, BlobStore(Path(tempfile.gettempdir()), make=False)) for database in databases]
     for store, database in zip(stores, databases, strict=True):
         await store.tidy()
         await _tidy(database)

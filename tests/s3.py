@@ -22,6 +22,7 @@ from obstore.store import S3Store
 from tests.postgres import free_port
 
 KEY, SECRET = "faceswap", "pa55 w/rd+secret"
+BLIND_KEY = "blind"  # of who may not list; its secret is the same
 BUCKET = "pictures"
 _START_S = 60.0
 _PORTS = ("master", "volume", "filer", "s3")  # each with a second one for gRPC
@@ -39,8 +40,11 @@ class S3:
         self._numbers = itertools.count()
         self._ports = {f"{name}.port{kind}": free_port() for name in _PORTS for kind in ("", ".grpc")}
         self._process: subprocess.Popen[bytes] | None = None
-        identity = {"name": KEY, "credentials": [{"accessKey": KEY, "secretKey": SECRET}], "actions": ["Admin", "Read", "Write", "List"]}
-        (self._folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+        rights = {KEY: ["Admin", "Read", "Write", "List"], BLIND_KEY: ["Read", "Write"]}
+        identities = [
+            {"name": key, "credentials": [{"accessKey": key, "secretKey": SECRET}], "actions": may} for key, may in rights.items()
+        ]
+        (self._folder / "s3.json").write_text(json.dumps({"identities": identities}))
 
     @property
     def endpoint(self) -> str:

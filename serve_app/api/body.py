@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -43,14 +44,23 @@ def release_body(request: Request) -> None:
         body.release()
 
 
+def hold_body(request: Request, size: int) -> Callable[[], None]:
+    """Count this request's body, or `size` bytes where that is more, until what is returned is called, also past the request's own end.
+
+    Raises ApiError BUSY where there is no room.
+    """
+    body = request.scope.get(_SCOPE)
+    return body.hold(size) if isinstance(body, _Body) else lambda: None
+
+
 class BodyGate:
     """ASGI middleware: bodies on their way in, of this process.
 
-    A body has timeout_s to arrive. A client address (see client_address) may send per_address at a time, the next ones wait a moment,
-    and all clients max_bodies. max_bytes bounds what is held of them until their requests end. A body over any of these is refused with
-    an ApiError out of `receive`, and not read. But where places are short, an address that has several gives one to an address that has
-    fewer; and where room is short, bodies that hardly move are given up. Nothing is counted before the first byte is asked for: who is
-    refused by key or by rate has no part in it.
+    A body has timeout_s to arrive. A client address (see client_address) may send per_address at a time, the next ones wait a moment, and
+    all clients max_bodies. max_bytes bounds what is held of them until their requests end, or longer: hold_body. A body over any of these
+    is refused with an ApiError out of `receive`, and not read. But where places are short, an address that has several gives one to an
+    address that has fewer; and where room is short, bodies that hardly move are given up. Nothing is counted before the first byte is asked
+    for: who is refused by key or by rate has no part in it.
     """
 
     def __init__(
@@ -149,7 +159,7 @@ class _Body:
         self._fresh = 0
         self._moved = self._deadline = 0.0
         self._waiting: asyncio.Timeout | None = None
-        self._started = self._ended = False
+        self._started = self._ended = self._held = False
         self._error: ApiError | None = None
 
     async def receive(self) -> Message:
@@ -206,10 +216,22 @@ class _Body:
         self.release()
         return True
 
+    def hold(self, size: int) -> Callable[[], None]:
+        if (more := size - self._size) > 0:
+            self._gate.grow(self, more, False)
+            self._size = size
+        self._held = True
+        return self._let_go
+
+    def _let_go(self) -> None:
+        self._held = False
+        self.release()
+
     def release(self) -> None:
         self._gate.leave(self)
-        self._gate.forget(self._size)
-        self._size = 0
+        if not self._held:
+            self._gate.forget(self._size)
+            self._size = 0
 
 
 def stated_length(scope: Scope) -> int:

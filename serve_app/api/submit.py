@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serve_app.api.again import sending_key, sent_before
-from serve_app.api.body import read_body, release_body
+from serve_app.api.body import hold_body, read_body, release_body
 from serve_app.api.caller import Caller
 from serve_app.api.errors import Answer, ApiError, envelope, log_failure
 from serve_app.api.fetch import Fetch
@@ -59,7 +59,7 @@ class Submit:
             if draft.to_fetch:
                 release_body(request)  # what waits for somebody's server is bounded by key, not by the room for bodies
             pair = await self._pictures(draft, caller)
-            task = await self._accept(new, pair, caller)
+            task = await self._accept(request, new, pair, caller)
             del pair
         del draft
         release_body(request)  # what waits now holds no bytes
@@ -95,11 +95,14 @@ class Submit:
         async with _store_refusals():
             return await self._service.store.earlier(new)
 
-    async def _accept(self, new: NewTask, pair: Pair, caller: Caller) -> Task:
+    async def _accept(self, request: Request, new: NewTask, pair: Pair, caller: Caller) -> Task:
         service = self._service
+        write = partial(service.blobs.put_inputs, source=pair.source, target=pair.target, more=pair.more)
+        ended = hold_body(
+            request, sum(map(len, (pair.source, pair.target, *pair.more)))
+        )  # a submit outlives the request of a client that has gone
         async with _store_refusals():
-            write = partial(service.blobs.put_inputs, source=pair.source, target=pair.target, more=pair.more)
-            task = await service.store.submit(new, write, caller.quota)
+            task = await service.store.submit(new, write, caller.quota, ended)
         try:
             service.on_accepted(task)  # also for a repetition: a surplus offer is harmless
         except Exception as error:  # the task is accepted and recovery will find it

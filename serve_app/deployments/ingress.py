@@ -56,7 +56,7 @@ class Ingress:
         self._pipeline, self._detector, self._swapper = pipeline, detector, swapper
         database = open_database(database_of(settings, self._secrets))
         self._clock = clock = clock_of(database)
-        self._blobs = BlobStore(blobs_of(settings, self._secrets))
+        self._blobs = BlobStore(blobs_of(settings, self._secrets), make=False)
         self._store = TaskStore(
             database,
             self._blobs,

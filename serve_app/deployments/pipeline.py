@@ -58,7 +58,7 @@ class SwapPipeline:
         self._settings, secrets = settings.pipeline, Secrets()
         self._family = settings.family
         self._framing = framing(settings)
-        self._blobs = BlobStore(blobs_of(settings, secrets))
+        self._blobs = BlobStore(blobs_of(settings, secrets), make=False)
         database = open_database(database_of(settings, secrets))
         self._clock = clock_of(database)
         self._store = TaskStore(database, self._blobs, clock=self._clock, max_attempts=settings.pipeline.max_attempts)

@@ -7,7 +7,7 @@ import re
 
 from obstore.exceptions import NotFoundError, PermissionDeniedError, UnauthenticatedError
 
-_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+_OS_ERROR = re.compile(r"(?:\(os error |^\[Errno )(\d+)")  # of obstore, of Python
 _STATUS = re.compile(r"status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w{1,60})</Code>")  # S3's word for what was wrong
 
@@ -42,7 +42,7 @@ def translated(error: Exception) -> BlobMissing | BlobsUnavailable:
         return BlobMissing("there is nothing under this key")
     if match := _OS_ERROR.search(text):
         words = os.strerror(int(match[1])).lower()
-        return BlobsRefused(words) if isinstance(error, PermissionDeniedError) else BlobsUnavailable(words)
+        return BlobsRefused(words) if isinstance(error, (PermissionDeniedError, PermissionError)) else BlobsUnavailable(words)
     status = match[1] if (match := _STATUS.search(text)) else ""
     if status in {"401", "403"} or isinstance(error, (PermissionDeniedError, UnauthenticatedError)):
         return BlobsRefused(f"access is denied ({code or 'without a reason'}): the credentials in AWS_*, or their rights")

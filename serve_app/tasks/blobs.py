@@ -35,6 +35,7 @@ _BYTES_A_S = 2_000_000
 _LONGEST_S = 300.0
 _PORTION = 1000  # keys; a page of S3
 _LENGTH = 8  # bytes
+_MARKER = ".faceswap"  # in a folder: it is the one that a service began with
 _KEY = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+(\.[A-Za-z0-9]+)?)+")
 # What fails at once is tried again at once. What gives no answer is not: `_within` ends the call.
 _RETRY: RetryConfig = {
@@ -61,38 +62,43 @@ class BlobStore:
     so a power cut may take the last seconds' worth.
 
     Every call raises BlobsUnavailable where the store does not work, at the latest after `answer_s` and what the bytes take at 2 MB/s.
+    A folder does not work while it is not there, or another is in its place: an empty mount point takes no pictures and misses none.
     """
 
-    def __init__(self, where: str | Path, *, answer_s: float = ANSWER_S) -> None:
-        """A folder, made where it is missing, or s3://bucket/prefix: server and credentials come from the environment, AWS_*."""
+    def __init__(self, where: str | Path, *, make: bool = True, answer_s: float = ANSWER_S) -> None:
+        """A folder, or s3://bucket/prefix: server and credentials come from the environment, AWS_*.
+
+        make: the folder is made where it is missing and marked as the one; for the start of a service, raises OSError. What opens it
+        later must find the mark.
+        """
         self._answer_s = answer_s
         self._folder = folder_of(where)
-        self._store: ObjectStore
-        self._lists: ObjectStore
+        self._store: ObjectStore | None = None
+        self._lists: ObjectStore | None = None
         if self._folder is None:
             self._store = from_url(str(where), client_options=_client(_LONGEST_S), retry_config=_RETRY)
             # A listing that is cancelled while the server has not answered panics later (obstore 0.12): its client has to end it.
             self._lists = from_url(str(where), client_options=_client(answer_s), retry_config={**_RETRY, "max_retries": 0})
-        else:
-            self._store = self._lists = LocalStore(self._folder, mkdir=True, automatic_cleanup=True)
+        elif make:
+            _make(self._folder)
 
     async def put(self, key: str, data: bytes) -> None:
         """Write or overwrite."""
         async with self._within(len(data)):
-            await obstore.put_async(self._store, _checked(key), data, use_multipart=False)
+            await obstore.put_async(await self._here(), _checked(key), data, use_multipart=False)
 
     async def put_new(self, key: str, data: bytes) -> None:
         """Write. Raises BlobExists where there is something already; of two writers at once, one is told so."""
         async with self._within(len(data)):
             try:
-                await obstore.put_async(self._store, _checked(key), data, mode="create", use_multipart=False)
+                await obstore.put_async(await self._here(), _checked(key), data, mode="create", use_multipart=False)
             except AlreadyExistsError:
                 raise BlobExists(key) from None
 
     async def get(self, key: str) -> bytes:
         """Raises BlobMissing."""
         async with self._within():
-            found = await obstore.get_async(self._store, _checked(key))
+            found = await obstore.get_async(await self._here(), _checked(key))
         async with self._within(found.meta["size"]):
             return bytes(await found.bytes_async())
 
@@ -103,7 +109,7 @@ class BlobStore:
         for some in [wanted] if self._folder is None else [[key] for key in wanted]:
             with suppress(BlobMissing):
                 async with self._within():
-                    await obstore.delete_async(self._store, some)
+                    await obstore.delete_async(await self._here(), some)
 
     async def probe(self) -> None:
         """Write, read and delete a few bytes, and see that none are overwritten. Raises BlobsUnavailable."""
@@ -119,6 +125,11 @@ class BlobStore:
             await self.delete(key)
         else:
             raise BlobsRefused(_OVERWRITES)
+
+    async def probe_list(self) -> None:
+        """See that what is there may be listed, as the sweep does. Raises BlobsUnavailable. Not to be cancelled: see `_lists`."""
+        async with aclosing(self._list("probes/")) as portions:
+            await anext(portions, None)
 
     async def put_inputs(self, id: str, source: bytes, target: bytes, more: Sequence[bytes] = ()) -> None:
         """Write the pictures of a new task; more: those beside its two. Raises BlobExists when another task has this id, and then leaves
@@ -181,7 +192,9 @@ class BlobStore:
 
     async def _list(self, prefix: str, after: str | None = None) -> AsyncGenerator[Sequence[ObjectMeta]]:
         """What is there below a prefix such as `results/`, in portions; of a bucket in the order of the keys, beginning after `after`."""
-        listing = obstore.list(self._lists, prefix, offset=after, chunk_size=_PORTION)
+        async with self._within():
+            here = await self._here()
+        listing = obstore.list(self._lists or here, prefix, offset=after, chunk_size=_PORTION)
         while True:
             try:
                 async with self._within(margin_s=1.0):
@@ -191,20 +204,33 @@ class BlobStore:
             if portion:
                 yield portion
 
+    async def _here(self) -> ObjectStore:
+        """The store; a folder only while its mark is there. Raises BlobsUnavailable."""
+        if self._folder is not None:
+            try:
+                if self._store is None:
+                    self._store = await asyncio.to_thread(_open, self._folder)
+                await obstore.head_async(self._store, _MARKER)  # in threads of obstore's own, of which a dead mount may hold many
+            except FileNotFoundError:
+                raise BlobsUnavailable("the folder is gone, or another is mounted there") from None
+        assert self._store is not None
+        return self._store
+
     @asynccontextmanager
     async def _within(self, size: int = 0, *, margin_s: float = 0.0) -> AsyncIterator[None]:
         """For one call that moves `size` bytes: ends in time, and in errors of ours."""
         seconds = self._answer_s + size / _BYTES_A_S + margin_s
         try:
             async with asyncio.timeout(seconds):
-                yield
+                try:
+                    yield
+                except FileNotFoundError:
+                    await self._here()  # nothing is missing from a folder that has just gone
+                    raise
         except TimeoutError:
             raise BlobsUnavailable(f"no answer within {seconds:.0f} s") from None
         except (BaseError, OSError) as error:
-            told = translated(error)
-            if isinstance(told, BlobMissing) and self._folder is not None and not self._folder.exists():
-                told = BlobsUnavailable("the folder is gone")
-            raise told from None
+            raise translated(error) from None
 
 
 def folder_of(where: str | Path) -> Path | None:
@@ -228,6 +254,17 @@ def _client(timeout_s: float) -> ClientConfig:
     plain = any(os.environ.get(name, "").startswith("http://") for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"))
     config: ClientConfig = {"connect_timeout": timedelta(seconds=3), "timeout": timedelta(seconds=timeout_s)}
     return {**config, "allow_http": True} if plain else config
+
+
+def _make(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (marker := folder / _MARKER).exists():  # it may be read-only for the moment
+        marker.touch()
+
+
+def _open(folder: Path) -> LocalStore:
+    (folder / _MARKER).stat()  # obstore has no error of its own for a folder that is not there
+    return LocalStore(folder, automatic_cleanup=True)
 
 
 def _clear(folder: Path, before: float) -> None:

@@ -65,7 +65,13 @@ class TaskStore:
         self._submits: set[asyncio.Task[Task]] = set()
         self._failed: tuple[int, DatabaseUnavailable] | None = None  # the last accepting commit, when and why
 
-    async def submit(self, new: NewTask, write_inputs: Callable[[str], Awaitable[None]], quota: Quota | None = None) -> Task:
+    async def submit(
+        self,
+        new: NewTask,
+        write_inputs: Callable[[str], Awaitable[None]],
+        quota: Quota | None = None,
+        ended: Callable[[], None] | None = None,
+    ) -> Task:
         """Accept a task: its bytes first, by `write_inputs(id)`, then its row, whose commit is the acceptance.
 
         A submit with the idempotency key of an earlier one of the same owner makes nothing and returns the earlier one's task as it
@@ -74,11 +80,13 @@ class TaskStore:
 
         Raises QueueFull, QuotaExceeded, IdempotencyMismatch, and what writing raised, and then nothing is left behind, but for
         CommitUnknown: the task may stand then, with all that it needs. A caller that is cancelled leaves a submit that still runs to
-        its end.
+        its end, with the pictures that it writes; `ended` is called when it is there.
         """
         submit = asyncio.create_task(self._submit(new, write_inputs, quota))
         self._submits.add(submit)
         submit.add_done_callback(self._submits.discard)
+        if ended is not None:
+            submit.add_done_callback(lambda _: ended())
         return await asyncio.shield(submit)
 
     @property

@@ -101,7 +101,7 @@ class Service:
 
     def stored(self) -> list[Path]:
         """Every file of every task."""
-        return [path for path in (self.folder / "blobs").rglob("*") if path.is_file()]
+        return [path for path in (self.folder / "blobs").rglob("[!.]*") if path.is_file()]
 
     def rows(self) -> int:
         """Rows of all tables that a request can write to."""

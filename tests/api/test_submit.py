@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from serve_app.api import watch
-from serve_app.api.config import DefaultRates
+from serve_app.api.config import DefaultLimits, DefaultRates
 from serve_app.egress.client import Egress
 from serve_app.tasks.database import DatabaseUnavailable
 from serve_app.tasks.room import Bounds
@@ -230,6 +231,45 @@ async def test_a_repetition_needs_no_picture(make_service: MakeService) -> None:
         other = await answer(service, KEY, sourceBase64=LEFT_OUT, sourceUrl=site.url("/other.png"))
         assert other["description"] == "幂等键已用于其他请求"
         assert site.asked == ["/face.png"]
+
+
+@pytest.mark.parametrize("by", ["body", "url"])
+async def test_pictures_of_clients_that_left_have_room_until_they_are_written(
+    make_service: MakeService, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    """A store that hangs does not let clients that come and go fill the memory."""
+    limits = DefaultLimits(max_bodies_bytes=len(json.dumps(swap_body())) + 1_000)
+    service = await make_service(egress=Egress(POLICY, resolver=Names(NAMES)), limits=limits)
+    writing, go_on, put_inputs = asyncio.Event(), asyncio.Event(), service.blobs.put_inputs
+
+    async def hang(id: str, source: bytes, target: bytes) -> None:
+        writing.set()
+        await go_on.wait()
+        await put_inputs(id, source, target)
+
+    monkeypatch.setattr(service.blobs, "put_inputs", hang)
+    site = Site(0, {"/face.png": sample(5), "/target.png": sample(6)})
+    async with website(site.answer) as site.port:
+        urls = {"sourceBase64": LEFT_OUT, "targetBase64": LEFT_OUT, "sourceUrl": site.url(), "targetUrl": site.url("/target.png")}
+        body = swap_body(**(urls if by == "url" else {}))
+        client = asyncio.create_task(service.post(body=body))
+        await writing.wait()
+        client.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await client
+        writing.clear()
+        another = asyncio.create_task(service.post(body=body))
+        hangs = asyncio.create_task(writing.wait())
+        await asyncio.wait([another, hangs], return_when=asyncio.FIRST_COMPLETED)
+        go_on.set()
+        hangs.cancel()
+        refused = await another
+        assert (refused.status_code, refused.json()["code"]) == (503, 23)
+        async with asyncio.timeout(10):
+            while (await service.post(body=body)).status_code != 200:
+                await asyncio.sleep(0.01)
+    assert service.rows() == 2
+    assert len(service.stored()) == 4
 
 
 async def test_the_limits_of_a_key(make_service: MakeService) -> None:

@@ -92,7 +92,7 @@ class Service:
         await self.pipeline._store._database.close()  # a replica's ends with its process
 
     def files(self) -> list[str]:
-        return [path.name for path in self.folder.rglob("*") if path.is_file()]
+        return [path.name for path in self.folder.rglob("[!.]*") if path.is_file()]
 
 
 class Lock:

@@ -65,7 +65,7 @@ class Site:
             await asyncio.sleep(0.01)
 
     def files(self) -> list[str]:
-        return sorted(path.name for path in (self.folder / "blobs").rglob("*") if path.is_file())
+        return sorted(path.name for path in (self.folder / "blobs").rglob("[!.]*") if path.is_file())
 
 
 @contextlib.asynccontextmanager

@@ -135,7 +135,7 @@ async def test_tidying_leaves_what_is_whole_and_what_is_new(blobs: BlobStore, wh
 
 
 def files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in folder.rglob("[!.]*") if path.is_file())
 
 
 def test_a_process_that_ends_right_after_its_last_call_ends_well(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def at(s3: S3, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
 
 
 def files(folder: Path) -> list[Path]:
-    return [path for path in folder.rglob("*") if path.is_file()]
+    return [path for path in folder.rglob("[!.]*") if path.is_file()]
 
 
 async def why(call: Awaitable[object]) -> str:
@@ -68,10 +68,27 @@ async def test_a_file_where_a_folder_should_be(tmp_path: Path) -> None:
     assert await why(blobs.put(f"results/{ID}-a.png", b"a")) == "not a directory"
 
 
-async def test_a_folder_that_is_gone_is_not_a_missing_picture(tmp_path: Path) -> None:
-    blobs = BlobStore(tmp_path / "blobs")
-    (tmp_path / "blobs").rmdir()
-    assert await why(blobs.get(f"results/{ID}-a.png")) == "the folder is gone"
+@pytest.mark.parametrize("left", ["nothing", "a mount point"])
+@pytest.mark.parametrize("opened", ["before", "meanwhile"])
+async def test_a_folder_that_goes_away_for_a_while(tmp_path: Path, left: str, opened: str) -> None:
+    """No picture is missing and none goes to the wrong disk; the folder that comes back is the one that it was."""
+    folder, away = tmp_path / "blobs", tmp_path / "away"
+    blobs = BlobStore(folder)
+    await blobs.put_inputs(ID, b"s", b"t")
+    folder.rename(away)
+    if left == "a mount point":
+        folder.mkdir()
+    if opened == "meanwhile":  # as a replica does that starts anew
+        blobs = BlobStore(folder, make=False)
+    for call in CALLS.values():
+        assert await why(call(blobs)) == "the folder is gone, or another is mounted there"
+    assert files(tmp_path) == files(away)
+    if left == "a mount point":
+        folder.rmdir()  # and nothing was made in it
+    assert not folder.exists()
+    away.rename(folder)
+    assert await blobs.get_inputs(ID) == (b"s", b"t")
+    await blobs.probe()
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())

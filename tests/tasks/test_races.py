@@ -97,7 +97,7 @@ async def test_of_a_delete_and_a_success_nothing_is_left(
     assert await stores[4].newest() == []
     count = select(func.count()).select_from(callbacks)
     assert await replicas[5].read(lambda connection: connection.execute(count).scalar()) == 0
-    assert not [path for path in (tmp_path / "blobs").rglob("*") if path.is_file()]
+    assert not [path for path in (tmp_path / "blobs").rglob("[!.]*") if path.is_file()]
 
 
 async def test_a_limit_is_never_exceeded(stores: list[TaskStore], replicas: list[Database], blobs: BlobStore) -> None:
