@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -242,10 +242,10 @@ async def test_pictures_of_clients_that_left_have_room_until_they_are_written(
     service = await make_service(egress=Egress(POLICY, resolver=Names(NAMES)), limits=limits)
     writing, go_on, put_inputs = asyncio.Event(), asyncio.Event(), service.blobs.put_inputs
 
-    async def hang(id: str, source: bytes, target: bytes) -> None:
+    async def hang(id: str, source: bytes, target: bytes, more: Sequence[bytes]) -> None:
         writing.set()
         await go_on.wait()
-        await put_inputs(id, source, target)
+        await put_inputs(id, source, target, more)
 
     monkeypatch.setattr(service.blobs, "put_inputs", hang)
     site = Site(0, {"/face.png": sample(5), "/target.png": sample(6)})
@@ -253,7 +253,7 @@ async def test_pictures_of_clients_that_left_have_room_until_they_are_written(
         urls = {"sourceBase64": LEFT_OUT, "targetBase64": LEFT_OUT, "sourceUrl": site.url(), "targetUrl": site.url("/target.png")}
         body = swap_body(**(urls if by == "url" else {}))
         client = asyncio.create_task(service.post(body=body))
-        await writing.wait()
+        await asyncio.wait_for(writing.wait(), 10)
         client.cancel()
         with pytest.raises(asyncio.CancelledError):
             await client
