@@ -48,9 +48,9 @@ def names_that_nobody_answers_for(lookup_s: float = 30.0) -> Iterator[None]:
         if str(host).endswith(_NO_NAME):
             over.wait(lookup_s)
             raise socket.gaierror(socket.EAI_AGAIN, "no name server answers")
-        return real(host, *arguments, **options)  # type: ignore[arg-type]
+        return real(host, *arguments, **options)  # type: ignore[arg-type]  # whatever it was called with
 
-    socket.getaddrinfo = getaddrinfo  # type: ignore[assignment]
+    socket.getaddrinfo = getaddrinfo  # type: ignore[assignment]  # which is typed argument by argument
     try:
         yield
     finally:

@@ -11,6 +11,15 @@ Status = Literal["NOT_START", "SUBMITTED", "IN_PROGRESS", "SUCCESS", "FAILURE"]
 Millis = Annotated[int, Field(json_schema_extra={"format": "int64"})]
 
 
+def _without_default(shape: dict[str, Any]) -> None:
+    shape.pop("default", None)
+
+
+def _seldom(description: str) -> Any:
+    """A member that is absent at times and never null: pydantic knows no such thing, so the default is taken out of the schema again."""
+    return Field(None, description=description, json_schema_extra=_without_default)
+
+
 class Model(BaseModel):
     model_config = ConfigDict(alias_generator=to_camel, validate_by_name=True, strict=True, extra="forbid")
 
@@ -32,12 +41,7 @@ class TaskProperties(Model):
     bot_type: Literal["INSIGHT_FACE"]
     discord_instance_id: str
     final_prompt: str
-    notify_hook_error: str = Field(
-        # Absent where there is none, and never null.
-        None,  # type: ignore[assignment]
-        description="Why the task's hook was given up.",
-        json_schema_extra=lambda shape: shape.pop("default", None),  # type: ignore[arg-type]
-    )
+    notify_hook_error: str = _seldom("Why the task's hook was given up.")
 
 
 class Task(Model):
@@ -73,12 +77,7 @@ class Envelope(Model):
     description: str = Field(description="In Chinese, or in English with the request header `language: en`.")
     result: str | None = Field(description="The id of an accepted task; null where there is none.")
     properties: dict[str, Any] = Field(description="`field` and `reason` name what was wrong with the request.")
-    task: Task = Field(
-        # Absent where nobody waits, and never null: pydantic knows no such member, so the default is taken out of the schema again.
-        None,  # type: ignore[assignment]
-        description="Where the request waits for the end of the task: as it is then.",
-        json_schema_extra=lambda shape: shape.pop("default", None),  # type: ignore[arg-type]
-    )
+    task: Task = _seldom("Where the request waits for the end of the task: as it is then.")
     error: str = Field("", description="The HTTP status in words, where it is not 200.")
 
 

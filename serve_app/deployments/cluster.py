@@ -102,7 +102,7 @@ def running(config: ServeDeploySchema) -> Iterator[None]:
         yield
     finally:
         with _quiet():
-            serve.shutdown()  # type: ignore[no-untyped-call]
+            serve.shutdown()  # type: ignore[no-untyped-call]  # Ray has no annotation there
 
 
 def refuse_occupied(config: ServeDeploySchema) -> None:

@@ -18,6 +18,7 @@ from serve_app.api.schema import task_json
 from serve_app.deployments import logs
 from serve_app.deployments.dispatcher import Dispatcher
 from serve_app.deployments.recovery import Recovery, every
+from serve_app.deployments.remote import ask
 from serve_app.egress import resolver
 from serve_app.egress.address import AddressPolicy
 from serve_app.egress.client import Egress
@@ -152,12 +153,7 @@ class Ingress:
             logger.info("deleted: %s", ", ".join(f"{number} {name}" for name, number in deleted.items()))
 
     async def _detect(self, data: bytes) -> dict[str, object]:
-        response: Any = self._pipeline.detect.remote(data)
-        try:
-            found: dict[str, object] = await response
-        except asyncio.CancelledError:
-            response.cancel()
-            raise
+        found: dict[str, object] = await ask(self._pipeline, "detect", data)
         return found
 
     def _accepted(self, task: Task) -> None:

@@ -83,9 +83,9 @@ class Attempt:
         for pause in pauses(FIRST_PAUSE_S, MOST_PAUSE_S):
             try:
                 if not self._deaths:
-                    return await _ask(handle, method, *arguments)
+                    return await ask(handle, method, *arguments)
                 async with self._models.alone:
-                    return await _ask(handle, method, *arguments)
+                    return await ask(handle, method, *arguments)
             except DIED as error:
                 self._deaths += 1
                 name = f"{handle.deployment_name}.{method}"
@@ -97,7 +97,8 @@ class Attempt:
             await asyncio.sleep(pause)
 
 
-async def _ask(handle: DeploymentHandle[Any], method: str, *arguments: list[Any]) -> Any:
+async def ask(handle: DeploymentHandle[Any], method: str, *arguments: Any) -> Any:
+    """The answer to one call, which is cancelled where its caller is."""
     response = getattr(handle, method).remote(*arguments)
     try:
         return await response

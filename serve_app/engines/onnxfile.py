@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # it comes without annotations
 from numpy.typing import NDArray
 from onnx import numpy_helper
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, bindparam, func, select, update
 
 from serve_app.tasks import outbox
 from serve_app.tasks.clock import time_of
@@ -113,8 +113,8 @@ class Hooks:
             query = select(callbacks.c.task_id).where(*_conditions(dead, host), callbacks.c.task_id > after, callbacks.c.trying == 0)
             query = query.distinct().order_by(callbacks.c.task_id).limit(_AT_ONCE)
 
-            def work(connection: Connection, query: object = query) -> list[str]:
-                ids = list(connection.execute(query).scalars())  # type: ignore[call-overload]
+            def work(connection: Connection, query: Select[str] = query) -> list[str]:
+                ids = list(connection.execute(query).scalars())
                 if ids:
                     _again(connection, ids, now)
                 return ids
@@ -140,8 +140,8 @@ def _again(connection: Connection, ids: list[str], now: int) -> None:
     connection.execute(_AGAIN, {"ids": ids, "now": now})
 
 
-def _owed(row: object) -> Owed:
-    values = row._mapping  # type: ignore[attr-defined]
+def _owed(row: Row[Any]) -> Owed:
+    values = row._mapping
     state: State = "dead" if values["due"] is None else "trying" if values["trying"] else "pending"
     return Owed(
         values["task_id"],

@@ -104,7 +104,8 @@ def upright_by(container: Container) -> int:
 
 def orientation_of(exif: bytes) -> int:
     """The orientation (tag 0x0112 of the first directory) in an EXIF TIFF block; 1 where there is none or it makes no sense."""
-    order: Literal["little", "big"] | None = {b"II*\x00": "little", b"MM\x00*": "big"}.get(exif[:4])  # type: ignore[assignment]
+    orders: dict[bytes, Literal["little", "big"]] = {b"II*\x00": "little", b"MM\x00*": "big"}
+    order = orders.get(exif[:4])
     if order is None:
         return 1
 
