@@ -13,7 +13,7 @@ from serve_app.api.schema import task_json
 from serve_app.api.search import page_json, parse_ids, parse_query, query_of
 from serve_app.api.service import Service, store_errors
 from serve_app.tasks.query import Page
-from serve_app.tasks.store import CANCELLED
+from serve_app.tasks.reasons import CANCELLED
 from serve_app.tasks.task import Task
 
 _MAX_BYTES = 1_000_000  # more than 10,000 ids take; it is parsed on the event loop

@@ -15,6 +15,7 @@ import typer
 
 from serve_app.cli.options import DEFAULT_CONFIG, Config, Data, fail, settings_from
 from serve_app.settings import Secrets, database_of
+from serve_app.tasks.clock import DAY_MS, HOUR_MS
 from serve_app.tasks.database import DatabaseUnavailable, is_sqlite, missing, now_ms, open_database, shown
 from serve_app.tasks.keys import Key, KeyRing, KeyUse
 from serve_app.tasks.migrate import DatabaseTooNew, migrate
@@ -33,7 +34,7 @@ A running service knows it within 5 s. faceswap key revoke {id} ends it.
 GENERATE = "generate"
 SECRET = "Signs the callbacks of its tasks: generate, or whsec_..., or - to read that from standard input"
 _SPAN = re.compile(r"(\d{1,5})([hd])")
-_HOUR_MS = {"h": 3_600_000, "d": 24 * 3_600_000}
+_UNITS_MS = {"h": HOUR_MS, "d": DAY_MS}
 _HEADS = ("id", "label", "role", "state", "today", "in all", "unfinished", "created", "expires")
 
 app = typer.Typer(no_args_is_help=True, help="Keys: who may ask, and how much. With the first one, nobody gets in without.")
@@ -120,7 +121,7 @@ def _secret(command: str, given: str) -> str:
 def moment(text: str, now: int) -> int:
     """Milliseconds since the epoch of "12h" or "30d" from now, or of a date by this machine's clock. Raises ValueError."""
     if span := _SPAN.fullmatch(text):
-        return now + int(span[1]) * _HOUR_MS[span[2]]
+        return now + int(span[1]) * _UNITS_MS[span[2]]
     try:
         return int(datetime.fromisoformat(text).timestamp() * 1000)
     except (ValueError, OverflowError, OSError):

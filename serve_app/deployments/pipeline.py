@@ -26,7 +26,8 @@ from serve_app.swap import FaceLimits, Stages, SwapError, find_faces, swap_faces
 from serve_app.tasks.blobs import BlobMissing, BlobStore
 from serve_app.tasks.clock import clock_of
 from serve_app.tasks.database import open_database
-from serve_app.tasks.store import OVERDUE, TaskStore
+from serve_app.tasks.reasons import overdue
+from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Task, new_result_name
 from serve_app.vision.formats import sniff
 
@@ -130,7 +131,7 @@ class SwapPipeline:
         except Exception:
             reason = INTERNAL
             if time.expired():
-                reason = f"{OVERDUE} (not finished within {(task.deadline - task.submit_time) / 1000:g} s)"
+                reason = overdue((task.deadline - task.submit_time) / 1000)
             else:
                 logger.exception("task %s failed", task.id)
             end = partial(self._fail, task, reason, stages)

@@ -11,6 +11,8 @@ from sqlalchemy import Connection, func, select
 from serve_app.tasks.database import Database, now_ms
 from serve_app.tasks.shared import Shared
 
+HOUR_MS = 3_600_000
+DAY_MS = 24 * HOUR_MS
 _FRESH_MS = 5_000
 _MUCH_MS = 5_000
 # Not now(), which stands still in a transaction.
@@ -67,3 +69,7 @@ async def time_of(clock: Callable[[], int]) -> int:
     if isinstance(clock, DatabaseClock):
         await clock.measured()
     return clock()
+
+
+def ms(seconds: float) -> int:
+    return int(seconds * 1000)

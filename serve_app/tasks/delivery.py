@@ -14,8 +14,9 @@ import orjson
 
 from serve_app.egress.address import AddressRefused
 from serve_app.egress.client import Egress, FetchFailed
+from serve_app.tasks.clock import DAY_MS
 from serve_app.tasks.database import DatabaseUnavailable, now_ms
-from serve_app.tasks.lanes import DAY_MS, LONGEST_WAIT_MS, Lanes, Places, Plan, Try
+from serve_app.tasks.lanes import LONGEST_WAIT_MS, Lanes, Places, Plan, Try
 from serve_app.tasks.outbox import Callback, Outbox, Outcome, Verdict
 from serve_app.tasks.task import Task
 

@@ -13,12 +13,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
+from serve_app.tasks.clock import DAY_MS, HOUR_MS
 from serve_app.tasks.outbox import Due, GivenUp, PutOff
 
 Lane: TypeAlias = tuple[str, str]  # id of the key, host and port
 
-DAY_MS = 24 * 3600 * 1000
-LONGEST_WAIT_MS = 3600 * 1000
+LONGEST_WAIT_MS = HOUR_MS
 _QUICK_S = 0.5
 _TROUBLED = 5  # failures in a row; one is enough for a lane that never answered
 _PROBE_MS, _LONGEST_PROBE_MS = 500, 30_000

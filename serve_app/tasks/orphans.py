@@ -7,13 +7,11 @@ from collections.abc import Callable
 from contextlib import aclosing
 
 from serve_app.tasks.blobs import BlobStore
-from serve_app.tasks.clock import time_of
+from serve_app.tasks.clock import DAY_MS, HOUR_MS, time_of
 from serve_app.tasks.database import now_ms
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Task
 
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
 PERIOD_MS = HOUR_MS
 FIRST_LOOK_MS = 7 * DAY_MS  # what a service that starts looks back
 _OVERLAP_MS = HOUR_MS

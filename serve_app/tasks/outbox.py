@@ -48,7 +48,7 @@ _DROP_FAILED = delete(callbacks).where(
     callbacks.c.error.is_not(None),
     callbacks.c.trying == 0,
 )
-_FORGET = delete(callbacks).where(_of_task)
+_FORGET = delete(callbacks).where(callbacks.c.task_id.in_(bindparam("ids", expanding=True)))
 _ANY_DUE = select(exists().where(_due))
 _DUE = (
     select(*(callbacks.c[name] for name in ("task_id", "rank", "host", "owner", "created", "due", "attempt")))
@@ -159,9 +159,9 @@ def record(connection: Connection, told: Sequence[Task], now: int) -> None:
     connection.execute(_INSERT, [_row(task, now) for task in owed])
 
 
-def forget(connection: Connection, task_id: str) -> None:
-    """Owe nothing more for this task. A try that is under way goes on; what becomes of it is of no interest any more."""
-    connection.execute(_FORGET, {"this_id": task_id})
+def forget(connection: Connection, ids: Sequence[str]) -> None:
+    """Owe nothing more for these tasks. A try that is under way goes on; what becomes of it is of no interest any more."""
+    connection.execute(_FORGET, {"ids": ids})
 
 
 class Outbox:

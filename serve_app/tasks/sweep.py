@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator
 
 from serve_app.tasks.blobs import BlobStore, BlobsUnavailable
+from serve_app.tasks.clock import HOUR_MS
 from serve_app.tasks.orphans import Orphans
 from serve_app.tasks.retention import Retention
 from serve_app.tasks.store import TaskStore
 
 # A submit writes its pictures before its row: a picture without a row is an orphan only when no submit can still be under way.
-ORPHAN_MS = 3_600_000
+ORPHAN_MS = HOUR_MS
 _PORTION = 1000
 
 

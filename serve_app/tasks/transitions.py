@@ -73,7 +73,6 @@ _CANCEL = (
     .values(**_no_lease, status=Status.FAILURE, fail_reason=bindparam("reason"), finish_time=bindparam("now"))
     .returning(*COLUMNS)
 )
-_REMOVE = delete(tasks).where(tasks.c.id == bindparam("this_id"))
 _expired = and_(leased, tasks.c.lease_until <= bindparam("now"))
 _ANY_EXPIRED = select(exists().where(_expired))
 _EXPIRED = (
@@ -90,6 +89,7 @@ _unlimited = and_(unfinished, tasks.c.deadline.is_(None))
 _ANY_UNLIMITED = select(exists().where(_unlimited))
 _LIMIT = update(tasks).where(_unlimited).values(deadline=deadline)
 _among = tasks.c.id.in_(bindparam("ids", expanding=True))
+_REMOVE = delete(tasks).where(_among)
 _WAIT_AGAIN = update(tasks).where(_among).values(**_no_lease)
 _GIVE_UP = (
     update(tasks)
@@ -158,11 +158,11 @@ def cancel(connection: Connection, id: str, owner: str | None, reason: str, now:
     return find(connection, [id], owner).get(id), False
 
 
-def remove(connection: Connection, id: str) -> bool:
-    """Delete the row and the callbacks that it owes. False when there is no row."""
-    # The row first: who changes a task holds its row before it touches its callbacks, and none comes after the row is gone.
-    removed = connection.execute(_REMOVE, {"this_id": id}).rowcount == 1
-    outbox.forget(connection, id)
+def remove(connection: Connection, ids: Sequence[str]) -> int:
+    """Delete rows and the callbacks that they owe. How many rows there were."""
+    # Rows first: who changes a task holds its row before it touches its callbacks, and none comes after the row is gone.
+    removed = connection.execute(_REMOVE, {"ids": ids}).rowcount
+    outbox.forget(connection, ids)
     return removed
 
 

@@ -14,8 +14,8 @@ from serve_app.api import watch
 from serve_app.api.config import DefaultLimits, DefaultRates
 from serve_app.egress.client import Egress
 from serve_app.tasks.database import DatabaseUnavailable
+from serve_app.tasks.reasons import CANCELLED
 from serve_app.tasks.room import Bounds
-from serve_app.tasks.store import CANCELLED
 from serve_app.tasks.task import Task
 from tests.api.site import NAMES, Site
 from tests.api.support import LEFT_OUT, SWAP, MakeService, Service, data_url, sample, swap_body

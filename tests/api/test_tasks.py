@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serve_app.tasks.store import CANCELLED
+from serve_app.tasks.reasons import CANCELLED
 from serve_app.tasks.task import Task
 from tests.api.support import SWAP, MakeService, Service, sample, swap_body
 

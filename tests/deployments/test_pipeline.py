@@ -23,7 +23,8 @@ from serve_app.settings import PipelineSettings, Secrets, Settings, database_of
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import open_database
 from serve_app.tasks.migrate import migrate
-from serve_app.tasks.store import CANCELLED, OVERDUE, TaskStore
+from serve_app.tasks.reasons import CANCELLED, OVERDUE
+from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import NewTask, Status, Task
 from tests.pictures import ASTRONAUT, HANKS
 from tests.postgres import Postgres

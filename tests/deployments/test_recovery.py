@@ -15,7 +15,8 @@ from serve_app.deployments.recovery import Recovery, every
 from serve_app.tasks.blobs import BlobStore, BlobsUnavailable
 from serve_app.tasks.database import DatabaseUnavailable, open_database
 from serve_app.tasks.migrate import migrate
-from serve_app.tasks.store import OVERDUE, TaskStore
+from serve_app.tasks.reasons import OVERDUE
+from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import NewTask, Status, Task
 
 

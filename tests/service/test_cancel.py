@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from serve_app.tasks.store import CANCELLED
+from serve_app.tasks.reasons import CANCELLED
 from serve_app.tasks.task import Status
 from tests.pictures import ASTRONAUT, head, png
 from tests.service.client import Client

@@ -13,9 +13,10 @@ from sqlalchemy import Connection, insert, select, text
 from benchmarks.store import fill
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import Database, open_database
+from serve_app.tasks.reasons import OVERDUE
 from serve_app.tasks.rows import to_values
 from serve_app.tasks.schema import callbacks, tasks
-from serve_app.tasks.store import OVERDUE, TaskStore
+from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Status, Task
 from tests.tasks.common import Clock, claimed, current, new, no_inputs
 from tests.tasks.processes import Processes

@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from serve_app.tasks.lanes import DAY_MS, Lanes, Places, Plan, affordable
+from serve_app.tasks.clock import DAY_MS
+from serve_app.tasks.lanes import Lanes, Places, Plan, affordable
 from serve_app.tasks.outbox import Due
 
 NOW = 1_700_000_000_000

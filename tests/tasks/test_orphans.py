@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 from serve_app.tasks.blobs import BlobStore
-from serve_app.tasks.orphans import DAY_MS, Orphans
+from serve_app.tasks.clock import DAY_MS
+from serve_app.tasks.orphans import Orphans
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Task, new_id
 from tests.tasks.common import Clock, claimed, new, no_inputs

@@ -289,7 +289,7 @@ async def test_the_row_goes_before_its_callbacks(database: Database, other: Data
     """In the other order, a delete and a cancel of one task would wait for each other."""
     task = await walk(store, steps=1)
     async with Held(other, f"select * from tasks where id = '{task.id}' for update"):
-        gone = asyncio.create_task(database.write(partial(transitions.remove, id=task.id)))
+        gone = asyncio.create_task(database.write(partial(transitions.remove, ids=[task.id])))
         await asyncio.wait([gone], timeout=0.2)
         assert not gone.done()
         free = text("select count(*) from (select 1 from callbacks for update skip locked) found")

@@ -7,9 +7,9 @@ from sqlalchemy import select
 
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import Database
-from serve_app.tasks.quota import Quota, day_of
+from serve_app.tasks.quota import Quota, QuotaExceeded, day_of
 from serve_app.tasks.schema import usage
-from serve_app.tasks.store import QuotaExceeded, TaskStore
+from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Task
 from tests.tasks.common import Clock, claimed, new, no_inputs
 

@@ -14,9 +14,10 @@ from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import Database, open_database
 from serve_app.tasks.keys import KeyRing
 from serve_app.tasks.outbox import Outbox
-from serve_app.tasks.quota import Quota
+from serve_app.tasks.quota import Quota, QuotaExceeded
+from serve_app.tasks.reasons import CANCELLED
 from serve_app.tasks.schema import callbacks, usage
-from serve_app.tasks.store import CANCELLED, QuotaExceeded, TaskStore
+from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Status, Task
 from tests.tasks.common import claimed, current, new, no_inputs
 

@@ -8,8 +8,9 @@ from sqlalchemy import func, select
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import Database
 from serve_app.tasks.quota import Quota
+from serve_app.tasks.repeats import IdempotencyMismatch
 from serve_app.tasks.schema import usage
-from serve_app.tasks.store import IdempotencyMismatch, TaskStore
+from serve_app.tasks.store import TaskStore
 from tests.tasks.common import Clock, claimed, current, new, no_inputs
 
 

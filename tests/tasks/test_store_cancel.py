@@ -15,8 +15,9 @@ from sqlalchemy import func, select
 from serve_app.tasks.blobs import BlobMissing, BlobStore, BlobsUnavailable
 from serve_app.tasks.database import Database
 from serve_app.tasks.outbox import Outbox
+from serve_app.tasks.reasons import CANCELLED
 from serve_app.tasks.schema import callbacks, tasks
-from serve_app.tasks.store import CANCELLED, TaskStore
+from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Status, Task
 from tests.tasks.common import Clock, claimed, current, new, no_inputs, walk
 

@@ -21,10 +21,12 @@ from sqlalchemy import select
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import open_database
 from serve_app.tasks.query import Query
-from serve_app.tasks.quota import Quota, day_of
-from serve_app.tasks.room import Bounds
+from serve_app.tasks.quota import Quota, QuotaExceeded, day_of
+from serve_app.tasks.reasons import CANCELLED, OVERDUE
+from serve_app.tasks.repeats import IdempotencyMismatch
+from serve_app.tasks.room import Bounds, QueueFull
 from serve_app.tasks.schema import callbacks, usage
-from serve_app.tasks.store import CANCELLED, OVERDUE, IdempotencyMismatch, QueueFull, QuotaExceeded, TaskStore
+from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Status, Task, priority
 from tests.tasks.common import Clock, new
 from tests.tasks.databases import Databases

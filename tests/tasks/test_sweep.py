@@ -7,8 +7,9 @@ import pytest
 from sqlalchemy import update
 
 from serve_app.tasks.blobs import BlobStore, BlobsUnavailable
+from serve_app.tasks.clock import HOUR_MS
 from serve_app.tasks.database import Database
-from serve_app.tasks.orphans import HOUR_MS, Orphans
+from serve_app.tasks.orphans import Orphans
 from serve_app.tasks.retention import Retention
 from serve_app.tasks.schema import tasks
 from serve_app.tasks.store import TaskStore

@@ -59,7 +59,7 @@ def whole_life(connection: Connection) -> None:
         for callback in outbox._take(connection, due, 9, 9):
             outbox._settle(connection, Outcome(callback, verdict, retry_at=9), 9)
     outbox._give_up(connection, [GivenUp(Due(first.id, 1, "", "", 1, 9, 1), "HTTP 500")])
-    assert transitions.remove(connection, third.id)
+    assert transitions.remove(connection, [third.id])
 
 
 def test_every_statement_of_a_tasks_life_goes_by_an_index() -> None:

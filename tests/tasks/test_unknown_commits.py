@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 from sqlalchemy import Connection, func, select, text
 
-from serve_app.tasks import store as store_module
+from serve_app.tasks import acceptance
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import CommitUnknown, Database, DatabaseUnavailable, open_database
 from serve_app.tasks.quota import Quota
@@ -113,7 +113,7 @@ async def test_a_commit_that_is_still_on_its_way_is_waited_for(
 async def test_what_cannot_be_told_is_said_and_the_pictures_stay(
     store: TaskStore, blobs: BlobStore, direct: Database, proxy: CuttingProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(store_module, "_SETTLE_S", 0.3)
+    monkeypatch.setattr(acceptance, "_SETTLE_S", 0.3)
     proxy.next = Cut.DONE
     submitting = asyncio.create_task(submit(store, blobs, "k"))
     await proxy.sent.wait()
