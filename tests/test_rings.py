@@ -13,10 +13,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "serve_app"
 RINGS: dict[str, tuple[set[str], set[str]]] = {
     "vision": ({"vision"}, set()),
     "engines": ({"vision", "engines"}, set()),
-    "swap": ({"vision", "options", "choice", "result"}, set()),
-    "choice": ({"vision", "options"}, set()),
+    "swap": ({"swap", "vision", "options"}, set()),
     "options": (set(), set()),
-    "result": ({"vision", "options"}, set()),
     "egress": ({"egress"}, {"aiohttp"}),
     "tasks": ({"tasks", "egress"}, {"sqlalchemy"}),
     "api": ({"vision", "tasks", "egress", "options", "api"}, {"starlette"}),

@@ -1,0 +1,141 @@
+"""Opens pictures, finds their faces, and cuts out and describes those that are to be given."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+
+from serve_app.options import Options
+from serve_app.swap.choice import Giver, pick
+from serve_app.swap.errors import REFERENCE, SOURCE, TARGET, SwapError, named, usable
+from serve_app.swap.models import InThread, Models
+from serve_app.swap.stages import Stages
+from serve_app.vision.crowd import Crowd, gather, turned, turned_back
+from serve_app.vision.face import FaceError, FaceSquare, Floats, Frame, Square
+from serve_app.vision.framing import Framing
+from serve_app.vision.image import ImageError, Note, Picture, decode
+
+_MEMBERS = {SOURCE: "source", TARGET: "target", REFERENCE: "reference"}
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    name: str
+    picture: Picture
+    frames: tuple[Frame, ...]
+
+
+@dataclass(slots=True)
+class Source:
+    """One face to be given. features: None until it was asked for."""
+
+    name: str
+    crowd: Crowd
+    index: int
+    square: Square
+    features: Floats | None = None
+
+
+class Look:
+    """Opens pictures and finds faces in them."""
+
+    def __init__(self, models: Models, framing: Framing, in_thread: InThread, stages: Stages, at_once: int) -> None:
+        self.models, self.framing, self.in_thread, self.stages = models, framing, in_thread, stages
+        self.notes: list[dict[str, str]] = []
+        self._at_once = at_once
+
+    def portions(self, indices: Sequence[int]) -> Iterator[Sequence[int]]:
+        """So that a crowd neither fills the models' queues nor holds back other tasks."""
+        return (indices[at : at + self._at_once] for at in range(0, len(indices), self._at_once))
+
+    async def open(self, *files: tuple[str, bytes]) -> list[Opened]:
+        with self.stages.measure("decode"):
+            opened = list(await asyncio.gather(*(self.in_thread(_open, name, data, self.framing) for name, data in files)))
+        for one in opened:
+            self.notes += told(_MEMBERS.get(one.name) or one.name.removeprefix(f"{SOURCE} "), one.picture.notes)
+        return opened
+
+    async def find(self, *opened: Opened) -> list[Crowd]:
+        """Where nothing looks like a face, the picture may lie on its side."""
+        with self.stages.measure("detect"):
+            outcomes = await self.models.detect([one.frames for one in opened])
+            crowds = [gather(usable(one.name, outcome)) for one, outcome in zip(opened, outcomes, strict=True)]
+            return [crowd if crowd.plausible else await self._find_turned(one, crowd) for one, crowd in zip(opened, crowds, strict=True)]
+
+    async def _find_turned(self, opened: Opened, upright: Crowd) -> Crowd:
+        """Of the three ways the one with the surest face; what was found upright where there is none."""
+        bgr = opened.picture.bgr
+        frames = await self.in_thread(lambda: [(degrees, self.framing.frames(pixels)) for degrees, pixels in turned(bgr)])
+        outcomes = await self.models.detect([some for _, some in frames])
+        found = [
+            (float(outcome.scores.max()), degrees, outcome)
+            for (degrees, _), outcome in zip(frames, outcomes, strict=True)
+            if not isinstance(outcome, FaceError) and len(outcome)
+        ]
+        if not found:
+            return upright
+        _, degrees, faces = max(found, key=lambda one: (one[0], -one[1]))
+        return gather(turned_back(faces, degrees, bgr.shape), degrees)
+
+    async def cut(self, number: int | None, opened: Opened, crowd: Crowd, options: Options) -> dict[Giver, Source]:
+        """The faces of a source picture that the options ask for."""
+        wanted = [Giver(one.picture, one.face) for one in options.sources if one.picture == number]
+        if number is None and options.main:
+            wanted.append(Giver(None, options.source_face))
+        with self.stages.measure("cut"), named(opened.name):
+            found = {}
+            for giver in dict.fromkeys(wanted):
+                index = pick(crowd, giver.face)
+                square = await self.in_thread(self.framing.source, opened.picture.bgr, crowd.faces.keypoints[index])
+                found[giver] = Source(opened.name, crowd, index, square)
+            return found
+
+    async def features(self, opened: Opened, crowd: Crowd, indices: Sequence[int]) -> dict[int, Floats]:
+        """By face, of those that can be described."""
+        found: dict[int, Floats] = {}
+        for some in self.portions(indices):
+            squares: dict[int, FaceSquare] = {}
+            for index in some:
+                with suppress(FaceError):
+                    square = await self.in_thread(self.framing.source, opened.picture.bgr, crowd.faces.keypoints[index])
+                    squares[index] = FaceSquare(square.pixels, square.keypoints)
+            described = await self.models.identify(list(squares.values())) if squares else []
+            found |= {index: one for index, one in zip(squares, described, strict=True) if not isinstance(one, FaceError)}
+        return found
+
+    async def nearest(self, reference: bytes, onto: Opened, crowd: Crowd, most: int) -> int:
+        """The face of the target, among its `most` largest, that is most like the largest one of the reference."""
+        (opened,) = await self.open((REFERENCE, reference))
+        (there,) = await self.find(opened)
+        with named(REFERENCE):
+            wanted = await self.features(opened, there, [pick(there, "largest")])
+            if not wanted:
+                raise FaceError("the face cannot be described; use a picture that shows it more clearly")
+        with named(TARGET):
+            pick(crowd, "largest")
+            known = await self.features(onto, crowd, crowd.by_size()[:most])
+            if not known:
+                raise FaceError(f"no face can be compared with the reference; {crowd.listed()}")
+        (person,) = wanted.values()
+        return max(known, key=lambda index: (_likeness(known[index], person), -index))
+
+
+def told(name: str, notes: Sequence[Note]) -> list[dict[str, str]]:
+    """For the task's properties."""
+    return [{"picture": name, "code": note.code, "text": note.text} for note in notes]
+
+
+def _open(name: str, data: bytes, framing: Framing) -> Opened:
+    try:
+        picture = decode(data)
+    except ImageError as error:
+        raise SwapError(f"{name}: {error}") from error
+    return Opened(name, picture, framing.frames(picture.bgr))
+
+
+def _likeness(a: Floats, b: Floats) -> float:
+    return float(a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-9))
