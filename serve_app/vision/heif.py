@@ -1,8 +1,7 @@
 """The boxes of an AVIF or HEIC: the one picture in it that counts, how large it says it is, and how large its coded parts are.
 
-A decoder reserves memory for what the coded data state, so these must fit the size that the box states: an AV1 or HEVC
-picture in a file is read up to its sequence header. Sources: ISO/IEC 14496-12 and 23008-12, the AVIF specification, and for
-the sequence headers ITU-T H.265 7.3.2.2 and the AV1 specification 5.5.
+A decoder reserves memory for what the coded data state (sequence.py), so these must fit the size that the box states.
+Sources: ISO/IEC 14496-12 and 23008-12, and the AVIF specification.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from serve_app.vision.container import MAX_ICC, Container, ContainerError, short
+from serve_app.vision.sequence import av1_pixels, configured, hevc_pixels, units
 
 Brand: TypeAlias = Literal["AVIF", "HEIC"]
 Box: TypeAlias = tuple[bytes, int, int]  # name, first and last byte of its contents
@@ -272,125 +272,12 @@ def _check_coded(meta: _Meta, id: int, size: tuple[int, int], format: Brand) -> 
 
 def _coded_pixels(meta: _Meta, item: _Item) -> int:
     if item.kind == b"av01":
-        return _av1_pixels(meta.bytes_of(item, 2**16))
-    sets = [unit for _, at, stop in meta.of(item, b"hvcC") for unit in _configured(meta.data[at:stop])]
+        return av1_pixels(meta.bytes_of(item, 2**16))
+    sets = [unit for _, at, stop in meta.of(item, b"hvcC") for unit in configured(meta.data[at:stop])]
     largest = 0
-    for unit in [*sets, *_units(meta.bytes_of(item))]:
+    for unit in [*sets, *units(meta.bytes_of(item))]:
         if len(unit) > 2 and unit[0] >> 1 & 63 == 33:
-            largest = max(largest, _hevc_pixels(unit))
+            largest = max(largest, hevc_pixels(unit))
     if not largest:
         raise ContainerError("it holds no picture data")
     return largest
-
-
-class _Bits:
-    def __init__(self, data: bytes) -> None:
-        self._value, self._left = int.from_bytes(data, "big"), len(data) * 8
-
-    def take(self, count: int) -> int:
-        if count > self._left:
-            raise ContainerError("its coded data are damaged")
-        self._left -= count
-        return self._value >> self._left & (1 << count) - 1
-
-    def golomb(self) -> int:
-        zeros = 0
-        while not self.take(1):
-            zeros += 1
-            if zeros > 31:
-                raise ContainerError("its coded data are damaged")
-        return (1 << zeros) - 1 + self.take(zeros)
-
-
-def _configured(record: bytes) -> Iterator[bytes]:
-    """The NAL units of an HEVC configuration record."""
-    at = 23
-    for _ in range(record[22] if len(record) > 22 else 0):
-        count, at = int.from_bytes(record[at + 1 : at + 3], "big"), at + 3
-        for _ in range(count):
-            if at + 2 > len(record):
-                return
-            length = int.from_bytes(record[at : at + 2], "big")
-            yield record[at + 2 : at + 2 + min(length, 512)]
-            at += 2 + length
-
-
-def _units(data: bytes) -> Iterator[bytes]:
-    """The beginnings of NAL units that stand behind their lengths, of four bytes."""
-    at, count = 0, 0
-    while at + 4 <= len(data):
-        count += 1
-        if count > 20_000:
-            raise ContainerError("it has too many parts")
-        length = int.from_bytes(data[at : at + 4], "big")
-        yield data[at + 4 : at + 4 + min(length, 512)]
-        at += 4 + length
-
-
-def _hevc_pixels(unit: bytes) -> int:
-    """Of a sequence parameter set."""
-    bits = _Bits(unit[2:].replace(b"\x00\x00\x03", b"\x00\x00"))
-    bits.take(4)
-    layers = bits.take(3)
-    bits.take(1 + 96)
-    flags = [(bits.take(1), bits.take(1)) for _ in range(layers)]
-    if layers:
-        bits.take(2 * (8 - layers))
-    for profile, level in flags:
-        bits.take(88 * profile + 8 * level)
-    bits.golomb()
-    if bits.golomb() == 3:
-        bits.take(1)
-    return bits.golomb() * bits.golomb()
-
-
-def _av1_pixels(data: bytes) -> int:
-    """Of every sequence header in the beginning of an AV1 picture, the largest."""
-    at, largest = 0, 0
-    while at < len(data):
-        kind, extended, sized = data[at] >> 3 & 15, data[at] >> 2 & 1, data[at] >> 1 & 1
-        at += 1 + extended
-        length, shift = 0, 0
-        if sized:
-            while at < len(data) and shift < 35:
-                length |= (data[at] & 0x7F) << shift
-                shift += 7
-                at += 1
-                if not data[at - 1] & 0x80:
-                    break
-        else:
-            length = len(data) - at
-        if kind == 1:
-            largest = max(largest, _sequence_pixels(data[at : at + min(length, 256)]))
-        at += length
-    if not largest:
-        raise ContainerError("it holds no picture data")
-    return largest
-
-
-def _sequence_pixels(header: bytes) -> int:
-    bits = _Bits(header)
-    bits.take(4)
-    if bits.take(1):  # reduced_still_picture_header
-        bits.take(5)
-    else:
-        decoder, delay = 0, 0
-        if bits.take(1):  # timing
-            bits.take(64)
-            if bits.take(1):
-                bits.golomb()
-            decoder = bits.take(1)
-            if decoder:
-                delay = bits.take(5) + 1
-                bits.take(32 + 10)
-        shown = bits.take(1)
-        for _ in range(bits.take(5) + 1):
-            bits.take(12)
-            if bits.take(5) > 7:
-                bits.take(1)
-            if decoder and bits.take(1):
-                bits.take(2 * delay + 1)
-            if shown and bits.take(1):
-                bits.take(4)
-    wide, high = bits.take(4) + 1, bits.take(4) + 1
-    return (bits.take(wide) + 1) * (bits.take(high) + 1)
