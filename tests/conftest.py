@@ -40,6 +40,17 @@ def postgres() -> Iterator[Postgres]:
         server.close()
 
 
+@pytest.fixture
+def own_server() -> Iterator[Postgres]:
+    """A PostgreSQL server that may be stopped, and that keeps what was committed."""
+    server = Postgres(durable=True)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
 @pytest.fixture(scope="session")
 def s3() -> Iterator[S3]:
     """An S3 server for all tests. Who stops it starts one of their own."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,17 +18,6 @@ from tests.postgres import Postgres
 def always_look(monkeypatch: pytest.MonkeyPatch) -> None:
     """/ready is not answered from what was seen a moment ago."""
     monkeypatch.setattr(state, "_FRESH_S", -1.0)
-
-
-@pytest.fixture
-def own_server() -> Iterator[Postgres]:
-    """One that may be stopped."""
-    server = Postgres(durable=True)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.close()
 
 
 async def refused(service: Service, stored: set[Path], trouble: str) -> None:

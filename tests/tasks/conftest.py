@@ -40,6 +40,14 @@ async def database(where: str | Path) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
+async def other(where: str | Path) -> AsyncIterator[Database]:
+    """Another process's way to the same."""
+    database = open_database(where)
+    yield database
+    await database.close()
+
+
+@pytest.fixture
 def blobs(tmp_path: Path) -> BlobStore:
     return BlobStore(tmp_path / "blobs")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -31,32 +31,6 @@ def where(postgres: Postgres) -> Iterator[str]:
     databases = PostgresDatabases(postgres)
     yield databases.make()
     databases.drop()
-
-
-@pytest.fixture
-async def database(where: str) -> AsyncIterator[Database]:
-    database = open_database(where)
-    yield database
-    await database.close()
-
-
-@pytest.fixture
-async def other(where: str) -> AsyncIterator[Database]:
-    """Another process's."""
-    database = open_database(where)
-    yield database
-    await database.close()
-
-
-@pytest.fixture
-def own_server() -> Iterator[Postgres]:
-    """One that may be stopped, and that keeps what was committed."""
-    server = Postgres(durable=True)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.close()
 
 
 class Held:

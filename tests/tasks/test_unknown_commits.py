@@ -47,14 +47,6 @@ async def database(proxy: CuttingProxy) -> AsyncIterator[Database]:
 
 
 @pytest.fixture
-async def direct(where: str) -> AsyncIterator[Database]:
-    """Another way to the same."""
-    database = open_database(where)
-    yield database
-    await database.close()
-
-
-@pytest.fixture
 def store(database: Database, blobs: BlobStore, clock: Clock) -> TaskStore:
     return TaskStore(database, blobs, clock=clock, bounds=Bounds(1))
 
@@ -82,36 +74,36 @@ async def someone_waits(database: Database) -> None:
 @pytest.mark.parametrize("key", [None, "k"])
 @pytest.mark.parametrize("cut", [Cut.DONE, Cut.LOST])
 async def test_a_submit_is_accepted_once(
-    store: TaskStore, blobs: BlobStore, direct: Database, proxy: CuttingProxy, cut: Cut, key: str | None
+    store: TaskStore, blobs: BlobStore, other: Database, proxy: CuttingProxy, cut: Cut, key: str | None
 ) -> None:
     """Also where the task fills the room, and its key's: it does not stand in its own way."""
     proxy.next = cut
     task = await submit(store, blobs, key)
     assert proxy.broken.is_set()
-    others = TaskStore(direct, blobs)
+    others = TaskStore(other, blobs)
     assert await others.newest() == [task]
-    assert await counted(direct) == 1
+    assert await counted(other) == 1
     assert await blobs.get_inputs(task.id) == (b"s", b"t")
     assert await blobs.ids_with_inputs() == [task.id]
 
 
 @pytest.mark.parametrize("key", [None, "k"])
 async def test_a_commit_that_is_still_on_its_way_is_waited_for(
-    store: TaskStore, blobs: BlobStore, direct: Database, proxy: CuttingProxy, key: str | None
+    store: TaskStore, blobs: BlobStore, other: Database, proxy: CuttingProxy, key: str | None
 ) -> None:
     proxy.next = Cut.LATE
     submitting = asyncio.create_task(submit(store, blobs, key))
     await proxy.broken.wait()
-    await someone_waits(direct)
+    await someone_waits(other)
     proxy.go_on.set()
     task = await submitting
-    assert await TaskStore(direct, blobs).newest() == [task]
-    assert await counted(direct) == 1
+    assert await TaskStore(other, blobs).newest() == [task]
+    assert await counted(other) == 1
     assert await blobs.ids_with_inputs() == [task.id]
 
 
 async def test_what_cannot_be_told_is_said_and_the_pictures_stay(
-    store: TaskStore, blobs: BlobStore, direct: Database, proxy: CuttingProxy, monkeypatch: pytest.MonkeyPatch
+    store: TaskStore, blobs: BlobStore, other: Database, proxy: CuttingProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(acceptance, "_SETTLE_S", 0.3)
     proxy.next = Cut.DONE
@@ -120,7 +112,7 @@ async def test_what_cannot_be_told_is_said_and_the_pictures_stay(
     proxy.closed = True
     with pytest.raises(CommitUnknown):
         await submitting
-    (task,) = await TaskStore(direct, blobs).newest()
+    (task,) = await TaskStore(other, blobs).newest()
     assert await blobs.get_inputs(task.id) == (b"s", b"t"), "it can be worked on"
     with pytest.raises(DatabaseUnavailable) as raised:
         await submit(store, blobs, "k")
@@ -131,7 +123,7 @@ async def test_what_cannot_be_told_is_said_and_the_pictures_stay(
 
 
 async def test_an_end_is_committed_once_and_may_be_asked_for_again(
-    store: TaskStore, blobs: BlobStore, direct: Database, proxy: CuttingProxy
+    store: TaskStore, blobs: BlobStore, other: Database, proxy: CuttingProxy
 ) -> None:
     await submit(store, blobs)
     task = await claimed(store)
@@ -143,12 +135,12 @@ async def test_an_end_is_committed_once_and_may_be_asked_for_again(
     assert not await store.fail(task, "no face", {})
     assert (await current(store, task.id)).result == "k/a.png"
     told = select(callbacks.c.task).order_by(callbacks.c.rank)
-    rows = await direct.read(lambda connection: connection.execute(told).scalars().all())
+    rows = await other.read(lambda connection: connection.execute(told).scalars().all())
     assert [row["status"] for row in rows] == [Status.SUBMITTED, Status.SUCCESS]
 
 
 async def test_an_end_whose_commit_is_still_on_its_way_is_waited_for(
-    store: TaskStore, blobs: BlobStore, direct: Database, proxy: CuttingProxy
+    store: TaskStore, blobs: BlobStore, other: Database, proxy: CuttingProxy
 ) -> None:
     await submit(store, blobs)
     task = await claimed(store)
@@ -156,7 +148,7 @@ async def test_an_end_whose_commit_is_still_on_its_way_is_waited_for(
     with pytest.raises(CommitUnknown):
         await store.fail(task, "no face", {})
     again = asyncio.create_task(store.fail(task, "no face", {}))
-    await someone_waits(direct)
+    await someone_waits(other)
     proxy.go_on.set()
     assert await again
     assert (await current(store, task.id)).fail_reason == "no face"

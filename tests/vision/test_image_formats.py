@@ -24,6 +24,7 @@ from tests.heic import heic
 from tests.measures import colour_difference
 from tests.pictures import head
 from tests.profiles import grey, inked, inks, through_inks, wide
+from tests.vision.refusals import refused, refused_at
 
 RNG = np.random.default_rng(7)
 RGB = RNG.integers(0, 256, (24, 36, 3), dtype=np.uint8)
@@ -42,12 +43,6 @@ def saved(pixels: np.ndarray, format: str, **options: object) -> bytes:
 
 def file(format: str) -> bytes:
     return heic(RGB[..., ::-1].copy()) if format == "HEIC" else saved(RGB, format)
-
-
-def refused(data: bytes, **limits: object) -> ImageError:
-    with pytest.raises(ImageError) as caught:
-        probe(data, **limits)  # type: ignore[arg-type]
-    return caught.value
 
 
 def codes(picture: Picture) -> list[str]:
@@ -247,12 +242,7 @@ def sized(format: str, width: int, height: int) -> bytes:
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_bomb_is_refused_by_its_header_without_its_memory(format: str) -> None:
     bomb = sized(format, 30_000, 30_000)
-    tracemalloc.start()
-    try:
-        error = refused(bomb)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    error, peak = refused_at(bomb)
     assert error.reason in {"pixels", "truncated", "damaged"}
     assert peak < 200_000
 

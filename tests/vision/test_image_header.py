@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import pickle
 import struct
-import tracemalloc
 import zlib
 from contextlib import suppress
 
@@ -17,6 +16,7 @@ from PIL import Image, ImageOps
 
 from serve_app.vision.container import MAX_SCANS
 from serve_app.vision.header import ImageError, orientation_of, probe
+from tests.vision.refusals import refused, refused_at
 
 FORMATS = ["JPEG", "PNG", "WEBP"]
 
@@ -59,12 +59,6 @@ def webp_bomb(width: int, height: int) -> bytes:
     at = data.index(b"VP8X")
     data[at + 12 : at + 18] = (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
     return bytes(data)
-
-
-def refused(data: bytes) -> ImageError:
-    with pytest.raises(ImageError) as caught:
-        probe(data)
-    return caught.value
 
 
 @pytest.mark.parametrize("format", FORMATS)
@@ -121,12 +115,7 @@ def test_the_end_of_a_thumbnail_is_not_the_end_of_the_file() -> None:
 @pytest.mark.parametrize("bomb", [png_bomb(30_000, 30_000), jpeg_bomb(30_000, 30_000), webp_bomb(16_000, 16_000)])
 def test_a_bomb_is_refused_by_its_header_without_its_memory(bomb: bytes) -> None:
     assert len(bomb) < 8_000
-    tracemalloc.start()
-    try:
-        error = refused(bomb)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    error, peak = refused_at(bomb)
     assert error.reason == "pixels"
     assert "40,000,000" in str(error)
     assert peak < 200_000
