@@ -16,7 +16,7 @@ from limits import parse as parse_rate
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from serve_app.tasks.secret import checked
+from serve_app.tasks.hook_secret import checked
 
 MOST_BODY_BYTES = 64_000_000  # Ray's proxy turns larger ones down before anybody reads them
 _log = logging.getLogger(__name__)

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from serve_app.deployments import cluster
 from serve_app.settings import Secrets, Settings, blobs_of, database_of, settings_page
-from serve_app.tasks.secret import new_secret
+from serve_app.tasks.hook_secret import new_secret
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -1,4 +1,4 @@
-"""A request that our proxy may have sent before: to a replica that died and may have done it, or not. See deployments/repeats.py."""
+"""A request that our proxy may have sent before: to a replica that died and may have done it, or not. See deployments/failover.py."""
 
 from __future__ import annotations
 

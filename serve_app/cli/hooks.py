@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -10,12 +9,11 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from serve_app.cli.options import DEFAULT_CONFIG, Config, Data, fail, settings_from
-from serve_app.settings import Secrets, database_of
+from serve_app.cli.database import on_database
+from serve_app.cli.options import DEFAULT_CONFIG, Config, Data, aligned, fail
 from serve_app.tasks.clock import clock_of
-from serve_app.tasks.database import DatabaseUnavailable, missing, now_ms, open_database, shown
+from serve_app.tasks.database import now_ms
 from serve_app.tasks.hooks import MOST, Counts, Hooks, Owed
-from serve_app.tasks.migrate import DatabaseTooNew, migrate
 
 T = TypeVar("T")
 
@@ -88,9 +86,7 @@ def table(found: list[Owed], now: int) -> str:
     """One line a state."""
     if not found:
         return "Nothing."
-    lines = [_HEADS, *(_line(owed, now) for owed in found)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return aligned([_HEADS, *(_line(owed, now) for owed in found)])
 
 
 def summary(counts: Counts, now: int) -> str:
@@ -108,20 +104,4 @@ def _line(owed: Owed, now: int) -> tuple[str, ...]:
 
 
 def _on_hooks(command: str, work: Callable[[Hooks], Awaitable[T]], config: Path, data: Path | None) -> T:
-    """Run `work` on the callbacks of the service that this config file starts."""
-
-    async def on_database() -> T:
-        database = open_database(where)
-        try:
-            return await work(Hooks(database, clock=clock_of(database)))
-        finally:
-            await database.close()
-
-    try:
-        where = database_of(settings_from(config, data), Secrets())
-        if missing(where):
-            fail(f"hooks {command}", f"there is no {shown(where)}; --data or --config says where the service keeps its tasks")
-        migrate(where)
-        return asyncio.run(on_database())
-    except (ValueError, OSError, DatabaseUnavailable, DatabaseTooNew) as error:
-        fail(f"hooks {command}", error)
+    return on_database(f"hooks {command}", lambda database: work(Hooks(database, clock=clock_of(database))), config, data)

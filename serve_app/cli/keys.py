@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import sys
 import time
@@ -13,13 +12,12 @@ from typing import Annotated, Literal, TypeVar
 
 import typer
 
-from serve_app.cli.options import DEFAULT_CONFIG, Config, Data, fail, settings_from
-from serve_app.settings import Secrets, database_of
+from serve_app.cli.database import on_database
+from serve_app.cli.options import DEFAULT_CONFIG, Config, Data, aligned, fail
 from serve_app.tasks.clock import DAY_MS, HOUR_MS
-from serve_app.tasks.database import DatabaseUnavailable, is_sqlite, missing, now_ms, open_database, shown
+from serve_app.tasks.database import now_ms
+from serve_app.tasks.hook_secret import checked, new_secret
 from serve_app.tasks.keys import Key, KeyRing, KeyUse
-from serve_app.tasks.migrate import DatabaseTooNew, migrate
-from serve_app.tasks.secret import checked, new_secret
 
 T = TypeVar("T")
 
@@ -132,9 +130,7 @@ def table(uses: list[KeyUse], now: int) -> str:
     """One line a key; used/limit where there is a limit."""
     if not uses:
         return "There are no keys. faceswap key create makes one."
-    lines = [_HEADS, *(_line(use, now) for use in uses)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)
+    return aligned([_HEADS, *(_line(use, now) for use in uses)])
 
 
 def _line(use: KeyUse, now: int) -> tuple[str, ...]:
@@ -161,23 +157,4 @@ def _clock(ms: int) -> str:
 
 
 def _on_keys(command: str, work: Callable[[KeyRing], Awaitable[T]], config: Path, data: Path | None) -> T:
-    """Run `work` on the keys of the service that this config file starts."""
-
-    async def on_ring() -> T:
-        database = open_database(where)
-        try:
-            return await work(KeyRing(database))
-        finally:
-            await database.close()
-
-    try:
-        settings = settings_from(config, data)
-        where = database_of(settings, Secrets())
-        if command != "create" and missing(where):
-            fail(f"key {command}", f"there is no {shown(where)}; --data or --config says where the service keeps its tasks")
-        if is_sqlite(where):
-            settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        migrate(where)
-        return asyncio.run(on_ring())
-    except (ValueError, OSError, DatabaseUnavailable, DatabaseTooNew) as error:
-        fail(f"key {command}", error)
+    return on_database(f"key {command}", lambda database: work(KeyRing(database)), config, data, make=command == "create")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, NoReturn
 
@@ -27,3 +28,9 @@ def settings_from(config: Path, data: Path | None) -> Settings:
 def fail(command: str, why: object) -> NoReturn:
     typer.echo(f"faceswap {command}: {why}", err=True)
     raise typer.Exit(1)
+
+
+def aligned(lines: Sequence[Sequence[str]]) -> str:
+    """Cells in columns, a line each."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)

@@ -1,5 +1,5 @@
 """What stands inside Ray's proxy, before its own code: headers that would steer it are taken away, huge bodies turned down, and what a
-dead replica did not answer is sent to another one (repeats.py).
+dead replica did not answer is sent to another one (failover.py).
 
 A body that Ray's proxy has begun to read goes to a replica piece by piece, wanted or not, and each piece costs a call between the two.
 One that says it is larger than any limit that can be set is answered here, and what comes byte by byte is gathered here.
@@ -16,7 +16,7 @@ from serve_app.api.again import HEADER
 from serve_app.api.body import PROGRESS_BYTES, stated_length
 from serve_app.api.errors import Answer, envelope
 from serve_app.api.request_id import GOOD_ID
-from serve_app.deployments.repeats import Repeats
+from serve_app.deployments.failover import Failover
 from serve_app.settings import MOST_BODY_BYTES
 
 # Timeouts, disconnects and the choice of a replica are not for strangers to set.
@@ -30,7 +30,7 @@ _SIP_S = 0.02  # the server reads 64 KB ahead, so this is some 3 MB/s
 
 def middlewares() -> list[Middleware]:
     """Ray calls this in each proxy that it starts (RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH). Innermost first."""
-    return [Middleware(Repeats), Middleware(OwnHeaders), Middleware(HugeBodies), Middleware(WholePieces)]
+    return [Middleware(Failover), Middleware(OwnHeaders), Middleware(HugeBodies), Middleware(WholePieces)]
 
 
 class OwnHeaders:

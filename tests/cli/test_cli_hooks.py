@@ -13,10 +13,10 @@ from typer.testing import CliRunner, Result
 from serve_app.cli import app
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import Database, open_database
+from serve_app.tasks.hook_secret import checked, new_secret
 from serve_app.tasks.keys import KeyRing
 from serve_app.tasks.migrate import migrate
 from serve_app.tasks.outbox import Outbox, Outcome, Verdict
-from serve_app.tasks.secret import checked, new_secret
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Task
 from tests.tasks.common import walk

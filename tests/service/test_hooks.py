@@ -8,7 +8,7 @@ from typing import Any
 from standardwebhooks import Webhook
 
 from benchmarks.service import serving
-from serve_app.tasks.secret import new_secret
+from serve_app.tasks.hook_secret import new_secret
 from tests.pictures import ASTRONAUT, HANKS
 from tests.service.client import Client
 from tests.service.hook import listening

@@ -1,4 +1,4 @@
-"""tasks/secret.py and tasks/signing.py, checked by the library of standardwebhooks.com at the other end of real HTTP."""
+"""tasks/hook_secret.py and tasks/signing.py, checked by the library of standardwebhooks.com at the other end of real HTTP."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from serve_app.egress.address import AddressPolicy
 from serve_app.egress.client import Egress
 from serve_app.tasks.database import Database
 from serve_app.tasks.delivery import Courier
+from serve_app.tasks.hook_secret import checked, new_secret
 from serve_app.tasks.keys import KeyRing
 from serve_app.tasks.outbox import Outbox
-from serve_app.tasks.secret import checked, new_secret
 from serve_app.tasks.signing import Signer
 from serve_app.tasks.store import TaskStore
 from tests.tasks.common import claimed, new, no_inputs

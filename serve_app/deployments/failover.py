@@ -26,7 +26,7 @@ _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _REQUEST_ID = b"x-request-id"
 
 
-class Repeats:
+class Failover:
     """ASGI middleware, right before Ray's own code.
 
     Ray's answer that it has no such route means nothing before the first answer of the application: a new proxy accepts

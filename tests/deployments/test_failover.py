@@ -1,4 +1,4 @@
-"""deployments/repeats.py: what Ray's proxy did not answer is sent again, and nothing else."""
+"""deployments/failover.py: what Ray's proxy did not answer is sent again, and nothing else."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from serve_app.api.again import HEADER
-from serve_app.deployments import repeats
-from serve_app.deployments.repeats import Repeats
+from serve_app.deployments import failover
+from serve_app.deployments.failover import Failover
 
 Answering = Callable[[Send], Awaitable[None]]
 BODY = (b"one", b"two", b"three")
@@ -19,8 +19,8 @@ BODY = (b"one", b"two", b"three")
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repeats, "PAUSES_S", (0.0, 0.0))
-    monkeypatch.setattr(repeats, "_LOOK_S", 0.0)
+    monkeypatch.setattr(failover, "PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(failover, "_LOOK_S", 0.0)
 
 
 class Ray:
@@ -75,7 +75,7 @@ def says_itself(status: int) -> Answering:
 
 
 async def ask(
-    app: Repeats, method: str = "POST", path: str = "/mj/x", parts: tuple[bytes, ...] = BODY, stays: bool = True
+    app: Failover, method: str = "POST", path: str = "/mj/x", parts: tuple[bytes, ...] = BODY, stays: bool = True
 ) -> list[Message]:
     """What the client gets. stays: it waits for its answer."""
     last = [{"type": "http.request", "body": part, "more_body": n + 1 < len(parts) or not stays} for n, part in enumerate(parts)]
@@ -102,7 +102,7 @@ def status(got: list[Message]) -> int:
 @pytest.mark.parametrize("deaths", [1, 2])
 async def test_what_a_dead_replica_had_is_sent_again_whole(death: Answering, deaths: int) -> None:
     ray = Ray(*[death] * deaths, answers(200))
-    assert status(await ask(Repeats(ray))) == 200
+    assert status(await ask(Failover(ray))) == 200
     assert [body for _, body in ray.heard] == [b"".join(BODY)] * (deaths + 1)
     assert len({headers[b"x-request-id"] for headers, _ in ray.heard}) == 1
     marks = [headers[HEADER].decode().partition("-") for headers, _ in ray.heard]
@@ -112,7 +112,7 @@ async def test_what_a_dead_replica_had_is_sent_again_whole(death: Answering, dea
 
 async def test_two_requests_are_never_taken_for_one() -> None:
     ray = Ray(answers(200), answers(200))
-    app = Repeats(ray)
+    app = Failover(ray)
     await ask(app)
     await ask(app)
     assert len({headers[HEADER] for headers, _ in ray.heard}) == 2
@@ -120,26 +120,26 @@ async def test_two_requests_are_never_taken_for_one() -> None:
 
 async def test_what_only_reads_needs_no_mark() -> None:
     ray = Ray(dies, answers(200))
-    assert status(await ask(Repeats(ray), "GET", parts=(b"",))) == 200
+    assert status(await ask(Failover(ray), "GET", parts=(b"",))) == 200
     assert not any(HEADER in headers for headers, _ in ray.heard)
 
 
 @pytest.mark.parametrize("answer", [answers(500), answers(503), answers(404), answers(503, b"down", b"text/plain; charset=utf-8")])
 async def test_the_applications_own_answers_are_final(answer: Answering) -> None:
     ray = Ray(answer)
-    await ask(Repeats(ray))
+    await ask(Failover(ray))
     assert len(ray.heard) == 1
 
 
 async def test_what_the_client_has_half_of_is_not_begun_anew() -> None:
     ray = Ray(dies_within_its_answer)
-    assert [message["type"] for message in await ask(Repeats(ray))] == ["http.response.start", "http.response.body"]
+    assert [message["type"] for message in await ask(Failover(ray))] == ["http.response.start", "http.response.body"]
     assert len(ray.heard) == 1
 
 
 async def test_in_the_end_the_client_is_answered_in_json() -> None:
     ray = Ray(dies, dies, dies)
-    got = await ask(Repeats(ray))
+    got = await ask(Failover(ray))
     assert status(got) == 503
     headers = dict(got[0]["headers"])
     assert headers[b"x-request-id"] == ray.heard[0][0][b"x-request-id"]
@@ -149,14 +149,14 @@ async def test_in_the_end_the_client_is_answered_in_json() -> None:
 
 async def test_nothing_is_sent_again_for_a_client_that_left() -> None:
     ray = Ray(dies)
-    assert await ask(Repeats(ray), stays=False) == []
+    assert await ask(Failover(ray), stays=False) == []
     assert len(ray.heard) == 1
 
 
 async def test_bodies_are_kept_only_as_far_as_there_is_room() -> None:
     parts = (b"x" * 60, b"x" * 60)
     ray = Ray(*[dies, answers(200)] * 3, dies)
-    app = Repeats(ray, kept_bytes=120)
+    app = Failover(ray, kept_bytes=120)
     for _ in range(3):  # what one held, the next one has again
         assert status(await ask(app, parts=parts)) == 200
     assert status(await ask(app, parts=(*parts, b"x"))) == 503
@@ -171,23 +171,23 @@ async def test_a_body_is_not_kept_any_longer_once_the_answer_begins() -> None:
         await dies_within_its_answer(send)
         free.append(app._room)
 
-    app = Repeats(Ray(looks), kept_bytes=100)
+    app = Failover(Ray(looks), kept_bytes=100)
     await ask(app)
     assert free == [100]
 
 
 async def test_a_new_proxy_waits_until_it_knows_its_routes() -> None:
     ray = Ray(says_itself(404), says_itself(404), answers(200), says_itself(404))
-    app = Repeats(ray)
+    app = Failover(ray)
     assert status(await ask(app)) == 200
     assert {headers[HEADER].rpartition(b"-")[2] for headers, _ in ray.heard} == {b"0"}, "nobody has seen it before"
     assert status(await ask(app)) == 404, "now it is to be believed"
 
 
 async def test_a_proxy_without_an_application_says_so_in_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repeats, "ROUTES_S", 0.0)
-    assert status(await ask(Repeats(Ray(says_itself(404))))) == 503
+    monkeypatch.setattr(failover, "ROUTES_S", 0.0)
+    assert status(await ask(Failover(Ray(says_itself(404))))) == 503
 
 
 async def test_rays_own_routes_are_its_own() -> None:
-    assert status(await ask(Repeats(Ray(says_itself(503))), "GET", "/-/healthz")) == 503
+    assert status(await ask(Failover(Ray(says_itself(503))), "GET", "/-/healthz")) == 503
