@@ -13,6 +13,7 @@ from serve_app.api.caller import Caller
 from serve_app.api.errors import Answer, ApiError, envelope
 from serve_app.api.fetch import Fetch
 from serve_app.api.origin import client_address
+from serve_app.api.per_key import PerKey
 from serve_app.api.rate import Rates
 from serve_app.api.service import Service
 from serve_app.api.submission import checked, parse_detection
@@ -28,16 +29,13 @@ class Detect:
         self._service = service
         self._rates = rates
         self._fetch = fetch
-        self._running: dict[str, int] = {}
+        self._running = PerKey(MOST, "looked at")
 
     async def faces(self, request: Request) -> Response:
         """Counts as a submit for the rates, and not for a key's quota: nothing is kept of it."""
         caller, limits = Caller.of(request), self._service.config.limits
         await self._rates.submit(caller.key, client_address(request.scope))
-        if self._running.get(caller.key, 0) >= MOST:
-            raise ApiError(Answer.BUSY, reason=f"{MOST} of your pictures are being looked at. Wait for them.", retry_after=1)
-        self._running[caller.key] = self._running.get(caller.key, 0) + 1
-        try:
+        with self._running.taken(caller.key):
             body = await read_body(request, limits.max_body_bytes)
             given = await asyncio.to_thread(parse_detection, body, limits)
             del body
@@ -45,10 +43,6 @@ class Detect:
                 release_body(request)  # as of a submit: see there
             (file,) = await self._fetch.files([given], caller)
             found = await self._look(await asyncio.to_thread(checked, given, file, limits))
-        finally:
-            self._running[caller.key] -= 1
-            if not self._running[caller.key]:
-                del self._running[caller.key]
         if error := found.get("error"):
             raise ApiError(Answer.TARGET_FORMAT, field=given.member, reason=str(error))
         return envelope(Answer.DETECTED, properties=found)

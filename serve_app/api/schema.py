@@ -16,6 +16,7 @@ from serve_app.tasks.task import ACTION, DESCRIPTION, PROMPT, Status, Task
 
 MAX_WAIT_S = 60
 MAX_PAGE_SIZE = 1000
+_TAKEN = "JPEG, PNG, WebP, AVIF, HEIC, TIFF, GIF or BMP"
 MAX_FILTER = 1024  # characters; databases refuse patterns of very many
 _MAX_INSTANCE_ID = 255
 _MAX_NAME = 64
@@ -34,7 +35,7 @@ class Body(BaseModel):
 class Further(Part):
     """A picture beside the two of the contract; one of the two forms is required."""
 
-    base64: str | None = Field(None, description="JPEG, PNG or WebP as base64 or as a data URL.")
+    base64: str | None = Field(None, description=f"{_TAKEN} as base64 or as a data URL.")
     url: str | None = Field(None, description="An http or https URL of a public host.")
 
 
@@ -91,9 +92,7 @@ def _checked_indexes(given: list[object]) -> list[object]:
 class SwapBody(Body):
     """POST /mj/insight-face/swap. One of the two forms of each picture is required; base64 goes before the URL."""
 
-    source_base64: str | None = Field(
-        None, description="The face: JPEG, PNG, WebP, AVIF, HEIC, TIFF, GIF or BMP as base64 or as a data URL."
-    )
+    source_base64: str | None = Field(None, description=f"The face: {_TAKEN} as base64 or as a data URL.")
     target_base64: str | None = Field(None, description="The picture that the face goes into, likewise.")
     source_url: str | None = Field(None, description="The face as an http or https URL of a public host.")
     target_url: str | None = Field(None, description="The picture that the face goes into, likewise.")
@@ -121,7 +120,7 @@ class SwapBody(Body):
 class DetectBody(Body):
     """POST /mj/insight-face/detect. One of the two forms is required; base64 goes before the URL. Other members of a swap may be there."""
 
-    target_base64: str | None = Field(None, description="The picture: JPEG, PNG or WebP as base64 or as a data URL.")
+    target_base64: str | None = Field(None, description=f"The picture: {_TAKEN} as base64 or as a data URL.")
     target_url: str | None = Field(None, description="The picture as an http or https URL of a public host.")
 
 
