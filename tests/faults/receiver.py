@@ -1,6 +1,7 @@
 """A hook as bad as hooks are, in a process of its own: a third of its answers is 500; some hang, are cut off, or send elsewhere.
 
-What it hears it writes down, a line each, before it answers. A state that it failed five times it hears, or tries would go on for hours.
+What it hears it writes down, a line each, before it answers. With `patience` it hears a state that it failed so often: each failure
+doubles the wait for the next try, and a short run cannot wait for a state that fails ten times.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 from aiohttp import web
 
 HANG_S = 30.0
-PATIENCE = 5
+FOR_EVER = 10**6
 # What it does, and how often in a hundred; the rest is well.
 MOODS = {"500": 33, "hang": 2, "reset": 5, "redirect": 5, "429": 3}
 
@@ -46,11 +47,11 @@ class Receiver:
 
 
 @contextmanager
-def receiving(folder: Path, seed: int) -> Iterator[Receiver]:
+def receiving(folder: Path, seed: int, patience: int = FOR_EVER) -> Iterator[Receiver]:
     file = folder / "heard.jsonl"
     file.touch()
     process = subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.receiver", str(file), str(seed)],
+        [sys.executable, "-m", "tests.faults.receiver", str(file), str(seed), str(patience)],
         stdout=subprocess.PIPE,
         text=True,
         cwd=Path(__file__).resolve().parent.parent.parent,
@@ -93,13 +94,13 @@ def figures(heard: list[Heard]) -> str:
     return f"{len(heard)} calls of {len(times)} states ({answers}); at most {max(times.values(), default=0)} of one"
 
 
-async def _serve(file: Path, seed: int) -> None:
+async def _serve(file: Path, seed: int, patience: int) -> None:
     chance, failed = random.Random(seed), Counter[str]()
 
     async def hear(request: web.Request) -> web.StreamResponse:
         state, id = await request.json(), request.headers["webhook-id"]
         mood = chance.choices([*MOODS, "well"], [*MOODS.values(), 100 - sum(MOODS.values())])[0]
-        if failed[id] >= PATIENCE:
+        if failed[id] >= patience:
             mood = "well"
         failed[id] += mood != "well"
         with file.open("a") as lines:
@@ -126,4 +127,4 @@ async def _serve(file: Path, seed: int) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(Path(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(_serve(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
