@@ -64,7 +64,7 @@ def transplant(face: FaceShape, source: Crop, target: Crop, points: Mesh, *, lig
     matched = to_bgr(colour.match(lab, view.lab, regions.within(shown), view.size, light))
     gain, offset = colour.local_affine(small.bgr, np.clip(matched, 0, 1), max(1, round(view.size * 0.03)))
 
-    reach = np.clip(mask.blur(shown, max(1, view.size * 0.03)) * 6, 0, 1)
+    reach = np.clip(mask.blur(shown, max(1, view.size * 0.04)) * 12, 0, 1)  # as far as the coarsest band goes
     box = _box(reach, view, target.pixels.shape)
     swapped = texture.full(source.pixels, box, view, small.brightness)
     swapped *= view.enlarge(gain, box)
