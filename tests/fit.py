@@ -18,7 +18,7 @@ from serve_app.vision.paste import paste
 from tests.gallery import Person
 
 BLACK = 16  # levels
-AWAY, HALF = 8.0, 1.5  # pixels: how far from the edge it is compared, and half a ring's width
+AWAY, HALF, INSIDE = 8.0, 1.5, 6.0  # pixels: how far from the edge it is compared, half a ring's width, and how far it may reach inwards
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,11 @@ def seam(result: Pixels, target: Pixels, mask: Pixels) -> float:
         1 + mean over the edge of max(0, |result's| - |target's|) / mean over the two rings of |result's|
 
     Where the target is alike everywhere this is the plain quotient. Means, as a seam along a third of the edge shall count; nothing below
-    0, lest a stretch that became smoother pays for one that became steep. Raises ValueError for a mask without an edge.
+    0, lest a stretch that became smoother pays for one that became steep.
+
+    A mask may be wider than the blending under it. So the 6 pixels inside the edge count as well, where the target's own edges cannot be
+    told from the new face's: mean of |result's| / mean of |target's|. The larger of the two is the seam. Raises ValueError for a mask
+    without an edge.
     """
     y0, x0, y1, x1 = _around(mask)
     result, target, mask = (np.ascontiguousarray(one[y0:y1, x0:x1]) for one in (result, target, mask))
@@ -73,7 +77,9 @@ def seam(result: Pixels, target: Pixels, mask: Pixels) -> float:
     if not (edge.any() and beside.any()):
         raise ValueError("the mask has no edge")
     after, before = (_across(picture, depth) for picture in (result, target))
-    return float(1 + np.maximum(after - before, 0)[edge].mean() / after[beside].mean())
+    added = np.maximum(after - before, 0)[edge].mean() / after[beside].mean()
+    inside = (depth > 0) & (depth <= INSIDE)
+    return float(max(1 + added, after[inside].mean() / before[inside].mean()))
 
 
 def landmarks(found: Person, target: Person) -> float:

@@ -50,7 +50,7 @@ def _same_halves(shot: Shot) -> bool:
 
 
 GATES = (
-    Gate("black", "largest black region that the swap made, of the mask", lambda shot: shot.fit.black, 0.001, percent=True),
+    Gate("black", "largest black region that the swap made, of the mask", lambda shot: shot.fit.black, 0.002, percent=True),
     Gate("seam", "gradient across the mask's edge, of that 8 pixels inside and outside", lambda shot: shot.fit.seam, 1.2),
     Gate(
         "landmarks",
