@@ -10,6 +10,8 @@ import numpy as np
 from serve_app.vision.face import Floats, Pixels
 from serve_app.vision.mesh import Mesh, face_size
 
+_COLOURLESS = 2.0  # a* and b*, which nobody sees
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
@@ -42,6 +44,18 @@ class View:
     @property
     def shape(self) -> tuple[int, int]:
         return self.bgr.shape[0], self.bgr.shape[1]
+
+    @property
+    def colourless(self) -> bool:
+        """Whether it is a picture in shades of grey, be it stored in colours."""
+        return bool(np.percentile(np.abs(self.lab[..., 1:]), 99) < _COLOURLESS)
+
+    def box(self, field: Floats, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+        """(x0, y0, x1, y1) in pixels of the picture, which has that shape: what the (h, w) field over the view covers."""
+        x, y, width, height = cv2.boundingRect((field > 0).astype(np.uint8))
+        across, down = self.step
+        x0, y0 = max(0, int((x - 1) / across)), max(0, int((y - 1) / down))
+        return x0, y0, min(shape[1], int((x + width + 1) / across) + 1), min(shape[0], int((y + height + 1) / down) + 1)
 
     def enlarge(self, field: Floats, box: tuple[int, int, int, int]) -> Floats:
         """The part of the picture in the box (x0, y0, x1, y1), out of an (h, w) or (h, w, 3) field over the view."""
