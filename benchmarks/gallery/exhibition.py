@@ -36,7 +36,7 @@ class Exhibition:
 def exhibit(studio: Studio, most: int | None = None, steps: Sequence[Step] = STEPS) -> Exhibition:
     """most: swaps, and pairs of each step; all of them if not given."""
     engine = studio.engine()
-    swaps = tuple(studio.shoot(engine, source, target) for source, target in everyone_onto_everyone(list(studio.people))[:most])
+    swaps = tuple(studio.shoot(engine, source, target) for source, target in everyone_onto_everyone(studio.names)[:most])
     compared = []
     for step in steps:
         sides = [(studio.shoot(studio.engine(**step.without), *pair), studio.shoot(engine, *pair)) for pair in step.pairs[:most]]
