@@ -24,6 +24,7 @@ class Crop:
 
     irises: (10, 3) in the same pixels, the mesh's further vertices; (0, 3) where they are not known.
     photo: (x0, y0, x1, y1), where the photograph ends, in these pixels; infinite for sides it does not end at.
+    covered: (h, w) float32 of the same picture at any size, how much of it belongs to things before the face; None: not looked for.
     """
 
     pixels: Pixels
@@ -31,6 +32,7 @@ class Crop:
     irises: Mesh
     size: float
     photo: tuple[float, float, float, float]
+    covered: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -62,8 +64,10 @@ def transplant(face: FaceShape, source: Crop, target: Crop, points: Mesh, *, lig
     source = replace(source, pixels=colour.faded(source.pixels, colour.colourful(view.lab)))  # no red lips in a black and white photograph
     texture = Texture.of(face, source.mesh, target.mesh, points, target.pixels.shape[:2], view)
     source_view = View.of(source.pixels, source.mesh, working_size)
-    covered, source_covered = (covering(one) if steps.occlusion else np.zeros(one.shape, np.float32) for one in (view, source_view))
-    if source_covered.any():
+    covered = covering(view) if steps.occlusion else np.zeros(view.shape, np.float32)
+    source_covered = np.zeros(source_view.shape, np.float32)
+    if source.covered is not None and source.covered.any():
+        source_covered = np.asarray(cv2.resize(source.covered, source_view.shape[::-1], interpolation=cv2.INTER_AREA), np.float32)
         source_covered = np.asarray(cv2.dilate(source_covered, mask.disc(0.02 * source_view.size)), np.float32)
         pixels, source_view = cleared(source.pixels, source_view, source_covered)
         source = replace(source, pixels=pixels)
