@@ -26,7 +26,9 @@ class Exhibition:
 
     @property
     def measured(self) -> list[Shot]:
-        return [swap for swap in self.swaps if isinstance(swap, Shot)]
+        """All swaps with every step."""
+        shots = [*self.swaps, *(with_ for step in self.steps for _, with_ in step.shots)]
+        return [shot for shot in shots if isinstance(shot, Shot)]
 
     @property
     def missed(self) -> list[str]:

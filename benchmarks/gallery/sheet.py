@@ -35,12 +35,13 @@ def _matrix(shown: Exhibition) -> list[Pixels]:
 
 
 def _steps(studio: Studio, compared: Compared) -> list[Pixels]:
-    rows = []
+    """Two swaps a row."""
+    four = []
     for without, with_ in compared.shots:
-        ends = [_tile(_own(studio, name), [name]) for name in (with_.target, with_.source)]
+        ends = [_tile(_own(studio, name), name.split(", ")) for name in (with_.target, with_.source)]
         titles = [f"without {compared.step.name}", f"with {compared.step.name}"]
-        rows.append(_row([*ends, *(_cell(studio, one, [title]) for one, title in zip((without, with_), titles, strict=True))]))
-    return rows
+        four.append(_row([*ends, *(_cell(studio, one, [title]) for one, title in zip((without, with_), titles, strict=True))]))
+    return [_row(four[at : at + 2]) for at in range(0, len(four), 2)]
 
 
 def _cell(studio: Studio, swap: Shot | Refused | None, title: Sequence[str] = ()) -> Pixels:
