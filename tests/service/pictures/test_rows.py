@@ -15,12 +15,11 @@ import pi_heif
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
-from skimage.color import rgb2lab
 
 from serve_app.vision.face import Pixels
 from serve_app.vision.image import Picture, decode, encode
 from tests.heic import heic
-from tests.measures import colour_difference
+from tests.measures import colour_difference, euclidean_difference
 from tests.pictures import ASTRONAUT, SIX_FACES, data_url, head, head_corner
 from tests.profiles import inked, inks, through_inks, wide
 from tests.service.client import Client
@@ -117,7 +116,7 @@ def pillow(data: bytes) -> Pixels:
 
 def apart(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float64]:
     """The larger of CIE76 and CIEDE2000, of two pictures in sRGB, RGB: the one is stricter with vivid colours, the other with greys."""
-    return np.maximum(colour_difference(one, other), np.linalg.norm(rgb2lab(one) - rgb2lab(other), axis=-1))  # type: ignore[no-untyped-call]
+    return np.maximum(colour_difference(one, other), euclidean_difference(one, other))
 
 
 def test_row_01_a_missing_or_empty_picture(client: Client) -> None:
