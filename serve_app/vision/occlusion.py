@@ -99,6 +99,8 @@ def _commonest(lab: Floats, points: Mesh) -> Floats:
     spots = np.median(lab[y, x], 1)
     warmth = spots[:, 1] + spots[:, 2]
     spots = spots[warmth >= 0.5 * np.sort(warmth)[-2] - 2]
+    if len(spots) < 3:  # what a mask leaves: the warmest, for glare on skin is as cold as the mask
+        return np.asarray(spots[(spots[:, 1] + spots[:, 2]).argmax()], np.float32)
     apart = np.linalg.norm((spots[:, None] - spots[None]) / [2, 1, 1], axis=2)
     return np.asarray(spots[np.median(apart, 1).argmin()], np.float32)
 
