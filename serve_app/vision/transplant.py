@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -55,6 +55,7 @@ def transplant(face: FaceShape, source: Crop, target: Crop, points: Mesh, *, lig
     target's shading is laid on. working_size: pixels across the face at which masks and colours are made.
     """
     view = View.of(target.pixels, target.mesh, working_size)
+    source = replace(source, pixels=colour.faded(source.pixels, colour.colourful(view.lab)))  # no red lips in a black and white photograph
     texture = Texture.of(face, source.mesh, target.mesh, points, target.pixels.shape[:2], view)
     small = _lay(source, View.of(source.pixels, source.mesh, working_size), texture, view)
     lab, moved = to_lab(small.bgr), (points + 0.5) * view.step - 0.5
@@ -63,7 +64,7 @@ def transplant(face: FaceShape, source: Crop, target: Crop, points: Mesh, *, lig
     matched = to_bgr(colour.match(lab, view.lab, regions.within(shown), view.size, light))
     gain, offset = colour.local_affine(small.bgr, np.clip(matched, 0, 1), max(1, round(view.size * 0.03)))
 
-    reach = np.clip(mask.blur(shown, max(1, view.size * 0.03)) * 6, 0, 1)
+    reach = np.clip(mask.blur(shown, max(1, view.size * 0.04)) * 12, 0, 1)  # as far as the coarsest band goes
     box = _box(reach, view, target.pixels.shape)
     swapped = texture.full(source.pixels, box, view, small.brightness)
     swapped *= view.enlarge(gain, box)
