@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import os
 import signal
@@ -66,7 +67,7 @@ class Peer:
         self._done: dict[int, dict[str, int]] = {}
 
     async def swap(self, session: aiohttp.ClientSession, body: bytes) -> Swap:
-        async with session.post(f"{self._base}/swap", data=body, headers=JSON) as answer:
+        async with session.post(f"{self._base}/swap", data=io.BytesIO(body), headers=JSON) as answer:
             data = await answer.read()
             if answer.status != 200:
                 raise RuntimeError(f"{answer.status}: {data[:200]!r}")
@@ -91,7 +92,7 @@ class Ours:
 
     async def swap(self, session: aiohttp.ClientSession, body: bytes) -> Swap:
         headers = {**JSON, "Prefer": f"wait={WAIT_S}"}
-        async with session.post(f"{self._base}/mj/insight-face/swap", data=body, headers=headers) as answer:
+        async with session.post(f"{self._base}/mj/insight-face/swap", data=io.BytesIO(body), headers=headers) as answer:
             said = await answer.json()
         if said.get("code") != 1:
             raise RuntimeError(str(said))

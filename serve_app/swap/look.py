@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from serve_app.options import Options
+from serve_app.stages import Stages
 from serve_app.swap.choice import Giver, pick
 from serve_app.swap.errors import REFERENCE, SOURCE, TARGET, SwapError, named, usable
 from serve_app.swap.memory import NO_MEMORY, Memory, Source
 from serve_app.swap.models import InThread, Models
-from serve_app.swap.stages import Stages
 from serve_app.vision.crowd import Crowd, gather, turned, turned_back
 from serve_app.vision.face import FaceError, FaceSquare, Floats, Frame
 from serve_app.vision.framing import Framing

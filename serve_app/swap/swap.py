@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from serve_app.options import NOTHING_ASKED, Options
+from serve_app.stages import Stages
 from serve_app.swap.choice import choose
 from serve_app.swap.errors import SOURCE, TARGET, SwapError, named
 from serve_app.swap.exchange import Exchange
@@ -18,7 +19,6 @@ from serve_app.swap.look import Look, told
 from serve_app.swap.memory import NO_MEMORY, Memory
 from serve_app.swap.models import InThread, Models
 from serve_app.swap.result import write
-from serve_app.swap.stages import Stages
 from serve_app.vision.framing import Framing
 from serve_app.vision.image import ImageError
 

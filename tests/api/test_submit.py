@@ -91,6 +91,16 @@ async def test_who_waits_gets_the_finished_task(service: Service, headers: dict[
     assert (await service.client.get(f"/mj/image/{name}")).content == sample(9)
 
 
+async def test_a_submit_says_how_long_its_stages_took(service: Service) -> None:
+    for options, last in (({}, "accept"), ({"wait": 0.1}, "wait")):
+        timing = (await service.post(SWAP, {**swap_body(), "options": options})).headers["server-timing"]
+        stages = {name: float(took) for name, took in (one.split(";dur=") for one in timing.split(", "))}
+        assert list(stages)[:5] == ["admit", "body", "parse", "pictures", "accept"]
+        assert list(stages)[-1] == last
+        assert all(took >= 0 for took in stages.values())
+    assert stages["wait"] >= 100
+
+
 async def test_who_waits_hears_of_a_failure_and_of_a_cancel(service: Service) -> None:
     asked = asyncio.create_task(answer(service, {"Prefer": "wait=30"}))
     await asyncio.wait_for(service.arrived.wait(), 10)
