@@ -24,7 +24,7 @@ from serve_app.api.schema import task_json
 from serve_app.api.service import Service, store_errors
 from serve_app.api.submission import Draft, Pair, complete, parse_submission
 from serve_app.api.timing import server_timing
-from serve_app.api.watch import Watch, wanted_wait_s
+from serve_app.api.watch import wanted_wait_s
 from serve_app.stages import Stages
 from serve_app.tasks.quota import QuotaExceeded
 from serve_app.tasks.repeats import IdempotencyMismatch
@@ -40,7 +40,6 @@ class Submit:
         self._service = service
         self._rates = rates
         self._fetch = fetch
-        self._watch = Watch(service.store)
 
     async def swap(self, request: Request) -> Response:
         caller, limits = Caller.of(request), self._service.config.limits
@@ -70,7 +69,7 @@ class Submit:
             del pair
         del draft
         release_body(request)  # what waits now holds no bytes
-        return await self._answer(task, caller, waiting, wait_s, stages)
+        return await self._answer(task, waiting, wait_s, stages)
 
     async def _waiting(self, caller: Caller | None) -> int:
         """How many tasks wait. With a caller: refused where there is no room for another task of it."""
@@ -116,13 +115,13 @@ class Submit:
             log_failure("on_accepted", error)
         return task
 
-    async def _answer(self, task: Task, caller: Caller, waiting: int, wait_s: float, stages: Stages) -> Response:
+    async def _answer(self, task: Task, waiting: int, wait_s: float, stages: Stages) -> Response:
         """The contract's answer; for a caller who waits with the task as an extra member, finished or as far as it came."""
         properties = {"discordInstanceId": task.instance_id or "", "numberOfQueues": waiting}
         if not wait_s:
             return envelope(Answer.ACCEPTED, result=task.id, properties=properties, headers=server_timing(stages.ms))
         with stages.measure("wait"):
-            seen = await self._watch.ended(task, caller.owner, wait_s)
+            seen = await self._service.watch.ended(task, wait_s)
         extra = {"task": task_json(seen, self._service.config.public_url)}
         headers = {"Preference-Applied": f"wait={wait_s:g}", **server_timing(stages.ms)}
         return envelope(Answer.ACCEPTED, result=task.id, properties=properties, extra=extra, headers=headers)
