@@ -125,6 +125,12 @@ class PipelineSettings(Group):
     threads: int = Field(2, ge=1, description="threads for decode, paste and encode per replica")
     min_face: int = Field(0, ge=0, description="shorter side of the smallest face that is swapped, pixels; requests may ask for more")
     quality: int = Field(95, ge=50, le=100, description="JPEG and WebP quality of results")
+    remember_s: float = Field(
+        600.0,
+        ge=0,
+        description="how long a source's face stays in memory, found and described, for further swaps of the same key; 0: not at all",
+    )
+    remember_mb: int = Field(64, ge=0, description="memory for such faces per replica, million bytes; those not used for longest go first")
     lease_s: float = Field(30.0, gt=0, description="a claimed task is taken up again when its lease ran out")
     renew_s: float = Field(10.0, gt=0, description="how often a running task renews its lease")
     max_attempts: int = Field(3, ge=1, description="claims of one task before it fails")

@@ -13,11 +13,12 @@ PACKAGE = Path(__file__).resolve().parent.parent / "serve_app"
 RINGS: dict[str, tuple[set[str], set[str]]] = {
     "vision": ({"vision"}, set()),
     "engines": ({"vision", "engines"}, set()),
-    "swap": ({"swap", "vision", "options"}, set()),
+    "swap": ({"swap", "vision", "options", "stages"}, set()),
     "options": (set(), set()),
+    "stages": (set(), set()),
     "egress": ({"egress"}, {"aiohttp"}),
     "tasks": ({"tasks", "egress"}, {"sqlalchemy"}),
-    "api": ({"vision", "tasks", "egress", "options", "api"}, {"starlette"}),
+    "api": ({"vision", "tasks", "egress", "options", "stages", "api"}, {"starlette"}),
     "settings": ({"tasks"}, set()),
     "families": ({"vision", "engines", "settings"}, set()),
     "deployments": (

@@ -1,0 +1,76 @@
+"""Clients of one system: each sends its next request when it has the picture of the one before."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import aiohttp
+import numpy as np
+
+from benchmarks.peers.systems import Swap, System
+from benchmarks.processes import by_role, cpu_seconds, spent
+
+TIMEOUT = aiohttp.ClientTimeout(total=600)
+PAUSE_S = 0.2  # after an error, before the next request
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What `clients` clients saw. seconds: from the first request to the last answer. cpu_s: of all the system's processes together."""
+
+    clients: int
+    seconds: float
+    latencies_s: list[float]
+    errors: list[str]
+    cpu_s: float
+    roles: dict[str, float]
+    swaps: list[Swap] = field(repr=False)
+
+    @property
+    def per_s(self) -> float:
+        return len(self.latencies_s) / self.seconds
+
+    def figures(self) -> dict[str, float | int]:
+        p50, p95, p99 = np.percentile(self.latencies_s, (50, 95, 99)) if self.latencies_s else (float("nan"),) * 3
+        return {
+            "swaps": len(self.latencies_s),
+            "errors": len(self.errors),
+            "per_s": round(self.per_s, 3),
+            "p50_s": round(float(p50), 3),
+            "p95_s": round(float(p95), 3),
+            "p99_s": round(float(p99), 3),
+            "cpu_s": round(self.cpu_s / max(1, len(self.latencies_s)), 4),
+        }
+
+
+async def put(system: System, bodies: Iterator[bytes], *, clients: int, seconds: float, least: int = 1) -> Load:
+    """Clients that begin new swaps for so long; each makes at least `least`. What has begun is waited for."""
+    latencies: list[float] = []
+    errors: list[str] = []
+    swaps: list[Swap] = []
+
+    async def client(session: aiohttp.ClientSession) -> None:
+        made = 0
+        while made < least or time.perf_counter() < until:
+            body = next(bodies)
+            began = time.perf_counter()
+            made += 1
+            try:
+                swaps.append(await system.swap(session, body))
+            except (RuntimeError, aiohttp.ClientError, TimeoutError) as error:
+                errors.append(f"{type(error).__name__}: {error}")
+                await asyncio.sleep(PAUSE_S)
+            else:
+                latencies.append(time.perf_counter() - began)
+
+    before = cpu_seconds(system.root)
+    start = time.perf_counter()
+    until = start + seconds
+    async with aiohttp.ClientSession(timeout=TIMEOUT, connector=aiohttp.TCPConnector(limit=0)) as session:
+        await asyncio.gather(*(client(session) for _ in range(clients)))
+    taken = time.perf_counter() - start
+    after = cpu_seconds(system.root)
+    return Load(clients, taken, latencies, errors, spent(before, after), by_role(before, after), swaps)
