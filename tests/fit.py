@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve_app.vision.face import Floats, Patch, Pixels
-from serve_app.vision.mesh import LEFT_EYE, RIGHT_EYE, VERTICES, Mesh
+from serve_app.vision.mesh import EYES, VERTICES, Mesh, yaw
 from serve_app.vision.paste import paste
 from tests.gallery import Person
 
@@ -33,7 +33,12 @@ class Fit:
 
 def fit(result: Pixels, found: Person, target: Person, mask: Pixels) -> Fit:
     """result: (H, W, 3) uint8 BGR. found: its face, measured anew. mask: (H, W) uint8, see `laid`."""
-    return Fit(black(result, target.picture, mask), seam(result, target.picture, mask), landmarks(found, target), abs(turned(target.mesh)))
+    return Fit(
+        black(result, target.picture, mask),
+        seam(result, target.picture, mask),
+        landmarks(found, target),
+        abs(yaw(target.mesh.astype(np.float64))),
+    )
 
 
 def laid(target: Person, patch: Patch) -> Pixels:
@@ -86,15 +91,8 @@ def landmarks(found: Person, target: Person) -> float:
     """How far the result's face is from where the target's was: the mean distance of the 468 points of the two meshes in the picture, as
     a share of the distance between the middles of the target's eyes."""
     there = _points(target)
-    eyes = np.linalg.norm(there[list(LEFT_EYE)].mean(0) - there[list(RIGHT_EYE)].mean(0))
-    return float(np.linalg.norm(_points(found) - there, axis=1).mean() / eyes)
-
-
-def turned(mesh: Floats) -> float:
-    """Degrees by which a head is turned out of the picture's plane about its own height, by the outer corners of its eyes; positive to the
-    picture's left."""
-    across = mesh[263].astype(np.float64) - mesh[33]
-    return float(np.degrees(np.arctan2(across[2], np.hypot(across[0], across[1]))))
+    left, right = (there[list(eye.lids)].mean(0) for eye in EYES)
+    return float(np.linalg.norm(_points(found) - there, axis=1).mean() / np.linalg.norm(left - right))
 
 
 def _points(who: Person) -> Mesh:

@@ -12,7 +12,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 
 from serve_app.vision import mask, warp
 from serve_app.vision.geometry import similarity
-from serve_app.vision.mesh import LEFT_EYE, MOUTH, OVAL, RIGHT_EYE, VERTICES, Topology, distance_to, openness
+from serve_app.vision.mesh import EYES, MOUTH, OVAL, VERTICES, Topology, distance_to, openness
 from serve_app.vision.shape import FaceShape
 from tests.gallery import Person
 
@@ -25,7 +25,6 @@ ALIGNED = 112
 DETAIL_SIGMA = 2.0
 IDENTITY_MARGIN = 0.06  # of two sources; measured: 0.086 and more
 RIM = 3.0  # centimetres of the canonical face over which the outline fades: it is the target's
-_EYES = ((LEFT_EYE, (159, 145, 33, 133)), (RIGHT_EYE, (386, 374, 263, 362)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -66,7 +65,7 @@ class Frontal:
         inward = np.clip(distance_to(topology.vertices, OVAL) / RIM, 0, 1)
         mouth = mask.polygon((ALIGNED, ALIGNED), [self._front[list(MOUTH)]])
         self._inner = warp.spread(inward, self._index, self._face.triangles) * (1 - mouth)
-        self._eyes = [self._around(eye) for eye, _ in _EYES]
+        self._eyes = [self._around(eye.lids) for eye in EYES]
 
     def _around(self, eye: Sequence[int]) -> NDArray[np.float32]:
         points = self._front[list(eye)]
@@ -84,7 +83,7 @@ class Frontal:
         luminance = cv2.remap(grey, *warp.dense_map(self._index, maps, pixels, pixels), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         facing = np.clip(self._face.facing(mesh) / 0.4, 0, 1)
         seen = self._inner * warp.spread(facing, self._index, self._face.triangles)
-        left, right = (openness(mesh, *gap) for _, gap in _EYES)
+        left, right = (openness(mesh, *eye.gap) for eye in EYES)
         return Aligned(np.asarray(luminance, np.float32), seen, (left, right))
 
     def lead(self, result: Aligned, own: Aligned, others: Sequence[Aligned]) -> tuple[float, int]:

@@ -33,7 +33,7 @@ def studio(builtin_weights: Path) -> Studio:
 
 @pytest.fixture(scope="module")
 def patch(studio: Studio) -> Patch:
-    return swapped(studio.engine(), SwapItem(studio.people[SOURCE].portrait, studio.people[TARGET].portrait))
+    return swapped(studio.engine(), SwapItem(studio.person(SOURCE).portrait, studio.person(TARGET).portrait))
 
 
 def missed(shot: Shot) -> set[str]:
@@ -41,7 +41,7 @@ def missed(shot: Shot) -> set[str]:
 
 
 def test_a_good_swap_holds_every_gate(studio: Studio, patch: Patch) -> None:
-    onto = studio.people[TARGET]
+    onto = studio.person(TARGET)
     shot = studio.measure(SOURCE, TARGET, paste(onto.picture, [(patch, onto.matrix)]), laid(onto, patch))
     assert all(gate.asked_of(shot) for gate in GATES)
     assert missed(shot) == set()
@@ -58,12 +58,12 @@ def pasted(source: Person, target: Person) -> tuple[Pixels, Pixels]:
 
 def test_a_face_that_is_pasted_without_blending_has_a_seam(studio: Studio) -> None:
     for source, target in ((SOURCE, TARGET), ("Hanks", "t1-5"), ("t1-3", "astronaut"), ("t1-0", "t1-2")):
-        assert "seam" in missed(studio.measure(source, target, *pasted(studio.people[source], studio.people[target])))
+        assert "seam" in missed(studio.measure(source, target, *pasted(studio.person(source), studio.person(target))))
 
 
 @pytest.mark.parametrize(("levels", "share"), [(10, 1.0), (-10, 1.0), (25, 0.33)])
 def test_a_step_of_a_few_levels_or_along_a_third_of_the_edge_is_a_seam(studio: Studio, patch: Patch, levels: int, share: float) -> None:
-    onto = studio.people[TARGET]
+    onto = studio.person(TARGET)
     mask = laid(onto, patch)
     result = paste(onto.picture, [(patch, onto.matrix)])
     y, x = np.indices(mask.shape)
@@ -84,14 +84,14 @@ def hole(pixels: Pixels, value: float) -> Pixels:
 
 @pytest.mark.parametrize("value", [-255.0, np.nan, np.inf])
 def test_what_is_black_or_no_number_is_a_hole(studio: Studio, patch: Patch, value: float) -> None:
-    onto = studio.people[TARGET]
+    onto = studio.person(TARGET)
     broken = Patch(hole(patch.pixels, value), patch.mask)
     shot = studio.measure(SOURCE, TARGET, paste(onto.picture, [(broken, onto.matrix)]), laid(onto, broken))
     assert "black" in missed(shot)
 
 
 def test_a_face_a_few_pixels_off_is_found_where_it_is(studio: Studio, patch: Patch) -> None:
-    onto = studio.people[TARGET]
+    onto = studio.person(TARGET)
     off = onto.matrix - np.array([[0, 0, 4.0], [0, 0, 0]])
     shot = studio.measure(SOURCE, TARGET, paste(onto.picture, [(patch, off)]), laid(onto, patch))
     assert "landmarks" in missed(shot)
@@ -99,13 +99,13 @@ def test_a_face_a_few_pixels_off_is_found_where_it_is(studio: Studio, patch: Pat
 
 @pytest.mark.parametrize("source", ["astronaut", "Hanks", "t1-0", "t1-3", "t1-5"])
 def test_no_swap_is_no_gain(studio: Studio, patch: Patch, source: str) -> None:
-    onto = studio.people[TARGET]
+    onto = studio.person(TARGET)
     assert "gain" in missed(studio.measure(source, TARGET, onto.picture, laid(onto, patch)))
 
 
 @pytest.mark.parametrize("wrong", ["Hanks", "t1-0", "t1-3", "t1-5"])
 def test_somebody_elses_face_leads_nowhere(studio: Studio, patch: Patch, wrong: str) -> None:
-    onto = studio.people[TARGET]
+    onto = studio.person(TARGET)
     shot = studio.measure(wrong, TARGET, paste(onto.picture, [(patch, onto.matrix)]), laid(onto, patch))
     assert "lead" in missed(shot)
     assert shot.nearest == SOURCE

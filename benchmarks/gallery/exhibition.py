@@ -26,7 +26,9 @@ class Exhibition:
 
     @property
     def measured(self) -> list[Shot]:
-        return [swap for swap in self.swaps if isinstance(swap, Shot)]
+        """All swaps with every step."""
+        shots = [*self.swaps, *(with_ for step in self.steps for _, with_ in step.shots)]
+        return [shot for shot in shots if isinstance(shot, Shot)]
 
     @property
     def missed(self) -> list[str]:
@@ -36,7 +38,7 @@ class Exhibition:
 def exhibit(studio: Studio, most: int | None = None, steps: Sequence[Step] = STEPS) -> Exhibition:
     """most: swaps, and pairs of each step; all of them if not given."""
     engine = studio.engine()
-    swaps = tuple(studio.shoot(engine, source, target) for source, target in everyone_onto_everyone(list(studio.people))[:most])
+    swaps = tuple(studio.shoot(engine, source, target) for source, target in everyone_onto_everyone(studio.names)[:most])
     compared = []
     for step in steps:
         sides = [(studio.shoot(studio.engine(**step.without), *pair), studio.shoot(engine, *pair)) for pair in step.pairs[:most]]

@@ -45,8 +45,9 @@ class Gate:
         return f"{shot.target} <- {shot.source}: {self.name} {self.shown(self.value(shot))}, not {self.asked}"
 
 
-def _same_halves(shot: Shot) -> bool:
-    return shot.apart < APART
+def _comparable(shot: Shot) -> bool:
+    """A thing before the target's face is in the result as well, and like nobody's face."""
+    return shot.apart < APART and "," not in shot.target
 
 
 GATES = (
@@ -62,18 +63,18 @@ GATES = (
     ),
     Gate(
         "lead",
-        f"likeness to its source less that to the nearest of six others, where the heads are less than {APART:.0f}° apart",
+        f"likeness to its source less that to the nearest of six others, where nothing hides it and the heads are under {APART:.0f}° apart",
         lambda shot: shot.lead,
         0.0,
         most=False,
-        asked_of=_same_halves,
+        asked_of=_comparable,
     ),
     Gate(
         "gain",
-        f"likeness to its source less what the target's was, where the heads are less than {APART:.0f}° apart",
+        "likeness to its source less what the target's was, where the same",
         lambda shot: shot.gain,
         0.03,
         most=False,
-        asked_of=_same_halves,
+        asked_of=_comparable,
     ),
 )

@@ -47,7 +47,7 @@ def _gate(gate: Gate, shots: list[Shot]) -> dict[str, Any]:
 
 
 def _swap(studio: Studio, swap: Shot | Refused) -> dict[str, Any]:
-    target, source = studio.people[swap.target], studio.people[swap.source]
+    target, source = studio.person(swap.target), studio.person(swap.source)
     ends = {"target": swap.target, "source": swap.source, "before": _url(target.picture, target), "giver": _url(source.picture, source)}
     if isinstance(swap, Refused):
         return {**ends, "result": None, "why": swap.why, "values": []}

@@ -23,10 +23,10 @@ def sheet(shown: Exhibition) -> Pixels:
 
 
 def _matrix(shown: Exhibition) -> list[Pixels]:
-    people = shown.studio.people
+    names = shown.studio.names
     swaps = {(swap.target, swap.source): swap for swap in shown.swaps}
-    sources = [name for name in people if any(name == source for _, source in swaps)]
-    targets = [name for name in people if any(name == target for target, _ in swaps)]
+    sources = [name for name in names if any(name == source for _, source in swaps)]
+    targets = [name for name in names if any(name == target for target, _ in swaps)]
     rows = [_row([_tile(None, ["target", "and source:"]), *(_tile(_own(shown.studio, name), [name]) for name in sources)])]
     for target in targets:
         cells = [_cell(shown.studio, swaps.get((target, source))) for source in sources]
@@ -35,12 +35,13 @@ def _matrix(shown: Exhibition) -> list[Pixels]:
 
 
 def _steps(studio: Studio, compared: Compared) -> list[Pixels]:
-    rows = []
+    """Two swaps a row."""
+    four = []
     for without, with_ in compared.shots:
-        ends = [_tile(_own(studio, name), [name]) for name in (with_.target, with_.source)]
+        ends = [_tile(_own(studio, name), name.split(", ")) for name in (with_.target, with_.source)]
         titles = [f"without {compared.step.name}", f"with {compared.step.name}"]
-        rows.append(_row([*ends, *(_cell(studio, one, [title]) for one, title in zip((without, with_), titles, strict=True))]))
-    return rows
+        four.append(_row([*ends, *(_cell(studio, one, [title]) for one, title in zip((without, with_), titles, strict=True))]))
+    return [_row(four[at : at + 2]) for at in range(0, len(four), 2)]
 
 
 def _cell(studio: Studio, swap: Shot | Refused | None, title: Sequence[str] = ()) -> Pixels:
@@ -49,11 +50,12 @@ def _cell(studio: Studio, swap: Shot | Refused | None, title: Sequence[str] = ()
     if isinstance(swap, Refused):
         return _tile(None, [*title, "refused:", *(swap.why[at : at + 26] for at in range(0, min(len(swap.why), 130), 26))])
     lines = [*title, f"seam {swap.fit.seam:.2f}  points {100 * swap.fit.landmarks:.1f} %", f"lead {swap.lead:.2f}  gain {swap.gain:.2f}"]
-    return _tile(crop(swap.result, studio.people[swap.target], SIDE), lines, INK if all(gate.holds(swap) for gate in GATES) else RED)
+    return _tile(crop(swap.result, studio.person(swap.target), SIDE), lines, INK if all(gate.holds(swap) for gate in GATES) else RED)
 
 
 def _own(studio: Studio, name: str) -> Pixels:
-    return crop(studio.people[name].picture, studio.people[name], SIDE)
+    who = studio.person(name)
+    return crop(who.picture, who, SIDE)
 
 
 def _tile(picture: Pixels | None, lines: Sequence[str], colour: tuple[int, int, int] = INK) -> Pixels:

@@ -101,12 +101,12 @@ class _Statistics:
 
     @classmethod
     def of(cls, lab: Floats, weight: Floats) -> _Statistics:
-        total = float(weight.sum(dtype=np.float64)) + 1e-6
-        mean = (lab * weight[..., None]).sum((0, 1), dtype=np.float64) / total
-        centred = lab - mean.astype(np.float32)
-        weighted = centred * weight[..., None]
-        variance = (centred * weighted).sum((0, 1), dtype=np.float64) / total
-        covariance = (centred[..., 1:] * weighted[..., :1]).sum((0, 1), dtype=np.float64) / total
+        values, share = lab.reshape(-1, 3).astype(np.float64), weight.ravel().astype(np.float64)
+        total = float(share.sum()) + 1e-6
+        mean = np.einsum("nc,n->c", values, share) / total
+        values -= mean
+        variance = np.einsum("nc,nc,n->c", values, values, share) / total
+        covariance = np.einsum("nc,n,n->c", values[:, 1:], values[:, 0], share) / total
         slope = np.clip(covariance / (variance[0] + 4), -1.5, 1.5)
         return cls(mean.astype(np.float32), np.sqrt(variance).astype(np.float32), slope.astype(np.float32))
 
