@@ -1,7 +1,8 @@
 """What lies in front of a face and can be told from its skin: glasses, a glove, a microphone, a strand of hair.
 
-A thing is where the colour is far from the skin thereabouts and changes there at once. Shade, blush and stubble come on slowly; lips,
-eyes and brows are let through by the mesh, unless the thing reaches over them. What has the colour of skin, as a bare hand, cannot be told.
+A thing is where the colour is far from the skin thereabouts and changes there at once. Blush, stubble and most shade come on slowly, and
+wide shade keeps the tint of skin; lips, eyes and brows are let through by the mesh, unless the thing reaches over them. What has the
+colour of skin, as a bare hand, cannot be told.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ def covering(view: View) -> Floats:
     let_through = np.asarray(cv2.dilate(_parts(view), disc(unit * 0.025)), np.float32)
     bare = outline(view, 0.03, 1.0) * (1 - let_through)
     lab = blur(view.lab, unit * 0.005)
-    strange = _strangeness(lab, _skin(lab, bare, view.points, unit), bare)
+    strange = _strangeness(lab, _skin(lab, bare, view.points, unit), bare, unit)
     things = _things(strange, face & (let_through < 0.3), unit)
     if not 0 < things.sum() < _MOST * face.sum():
         return np.zeros(view.shape, np.float32)
@@ -102,24 +103,44 @@ def _commonest(lab: Floats, points: Mesh) -> Floats:
     return np.asarray(spots[np.median(apart, 1).argmin()], np.float32)
 
 
-def _strangeness(lab: Floats, skin: Floats, bare: Floats) -> Floats:
+def _strangeness(lab: Floats, skin: Floats, bare: Floats, unit: float) -> Floats:
     """(h, w): how unlike skin, 1 for what may be a thing. A face of many tints is given more room."""
-    away = lab - skin
-    tint = np.hypot(away[..., 1], away[..., 2])
+    tint = _distance(lab, skin, np.float32(1))
     seen = tint[bare > 0.6]
     room = float(np.clip(2.6 * np.percentile(seen, 40), 14, 30)) if len(seen) else 30.0
-    light = np.maximum(away[..., 0] / 20, -away[..., 0] / 30)
-    return np.asarray(np.hypot(tint / room, light), np.float32)
+    away = lab[..., 0] - skin[..., 0]
+    light = np.maximum(away / 20, -away / 30) * (1 - _lit(lab, skin, unit))
+    return np.asarray(cv2.magnitude(tint / room, light), np.float32)
+
+
+def _lit(lab: Floats, skin: Floats, unit: float) -> Floats:
+    """(h, w) in 0..1: whether a pixel lies in a wide patch of that skin under more or less light.
+
+    L* + 16, a* and b* are proportional under more or less of the same light (CIE 15). Skin without a tint tells nothing, and something thin
+    and black is as dark skin to a camera that smears it.
+    """
+    light = (lab[..., 0] + 16) / (skin[..., 0] + 16)
+    off, own = _distance(lab, skin, light), light * np.asarray(cv2.magnitude(skin[..., 1], skin[..., 2]), np.float32)
+    alike = np.clip((0.75 - off / (own + np.float32(1.5))) / 0.35, 0, 1) * np.clip((own - 3) / 3, 0, 1)
+    alike *= np.abs(lab[..., 0] - skin[..., 0]) > 10
+    return np.asarray(cv2.morphologyEx(alike.astype(np.float32), cv2.MORPH_OPEN, disc(unit * 0.04)), np.float32)
+
+
+def _distance(lab: Floats, skin: Floats, light: Floats | np.float32) -> Floats:
+    """(h, w): between the tints of pixels and of skin that so much light falls on."""
+    return np.asarray(cv2.magnitude(lab[..., 1] - light * skin[..., 1], lab[..., 2] - light * skin[..., 2]), np.float32)
 
 
 def _things(strange: Floats, plain: Mask, unit: float) -> Mask:
     """Of what is strange on bare skin, what lies within a sharp border. Several levels part a thing from the shade it lies in."""
     across, down = cv2.Sobel(strange, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(strange, cv2.CV_32F, 0, 1, scale=1 / 8)
-    slope = np.asarray(cv2.dilate(np.hypot(across, down), _NEXT), np.float32)
+    slope = np.asarray(cv2.dilate(cv2.magnitude(across, down), _NEXT), np.float32)
     inner = cv2.erode(plain.astype(np.uint8), _NEXT) > 0
     found = np.zeros(plain.shape, np.uint8)
     for level in _LEVELS:
         patches = ((strange > level) & plain).astype(np.uint8)
+        if cv2.countNonZero(patches) < _SMALLEST * unit**2:
+            continue
         border = (patches > 0) & (cv2.erode(patches, _NEXT) == 0) & inner & (cv2.dilate(found, _NEAR) == 0)
         edge = border.astype(np.float32)
         stack = _coarse(np.stack([slope * edge, edge], 2), 0.05 * unit)

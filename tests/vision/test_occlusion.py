@@ -81,6 +81,19 @@ def test_shade_is_no_thing(people: Gallery) -> None:
         assert covering(view)[face_of(view)].mean() < 0.1
 
 
+def test_hard_shade_of_the_sun_is_no_thing(people: Gallery) -> None:
+    """Half of the face, and the shade of the nose on a cheek: a third of the light is left, bluer, with a border of two pixels."""
+    half = (10, 9, 6, 195, 4, 2, 0, 17, 152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109)
+    for person in (people.astronaut, *people.six):
+        for outline in (half, (6, 195, 4, 2, 205, 50, 101)):
+            shade = polygon(person.square.shape[:2], [person.mesh[list(outline), :2].astype(np.float64)])
+            shade = np.asarray(cv2.GaussianBlur(shade, (0, 0), 0.6), np.float32)[..., None]
+            linear = (person.square / 255) ** 2.2 * (1 + shade * (np.array([0.45, 0.37, 0.35]) - 1))
+            view = view_of(person, np.round(linear ** (1 / 2.2) * 255).astype(np.uint8))
+            found = (covering(view) - covering(view_of(person))).clip(0)
+            assert found[face_of(view)].mean() < 0.08
+
+
 @pytest.mark.parametrize("level", [0, 128, 255])
 def test_a_flat_picture_has_nothing_before_it(people: Gallery, level: int) -> None:
     person = people.six[0]
