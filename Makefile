@@ -25,8 +25,9 @@ check: $(VENV)/test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/test
-	$(BIN)/python -m benchmarks $(NAME) $(ARGS)
+bench: $(VENV)/bench
+	$(BIN)/faceswap models prepare
+	$(BIN)/python -m benchmarks $(NAME) $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
 
 faults: $(VENV)/test
 	$(BIN)/python -m tests.faults --seconds $(or $(SECONDS),300) $(ARGS)
@@ -37,7 +38,7 @@ parity: $(VENV)/test
 # Hashes only, no addresses. The three left out are twins or tools that must not be installed: see requirements/runtime.in.
 lock:
 	$(PYTHON) -m venv $(VENV)/uv && $(VENV)/uv/bin/python -m pip --quiet install uv
-	for name in runtime test gpu; do $(VENV)/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+	for name in runtime test bench gpu; do $(VENV)/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-emit-package opencv-python --no-emit-package onnxruntime --no-emit-package openvino-telemetry \
 	  requirements/$$name.in --output-file requirements/$$name.txt || exit 1; done
 
@@ -54,6 +55,10 @@ $(VENV)/runtime: requirements/runtime.txt pyproject.toml | $(BIN)/python
 
 $(VENV)/test: requirements/test.txt $(VENV)/runtime
 	@$(PIP) --no-deps --require-hashes -r requirements/test.txt
+	@touch $@
+
+$(VENV)/bench: requirements/bench.txt $(VENV)/test
+	@$(PIP) --no-deps --require-hashes -r requirements/bench.txt
 	@touch $@
 
 clean:
