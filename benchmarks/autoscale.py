@@ -29,6 +29,7 @@ AUTOSCALING = {
     "min_replicas": 1,
     "max_replicas": MOST,
     "target_ongoing_requests": LARGEST,
+    "upscaling_factor": 4,
     "metrics_interval_s": 0.5,
     "look_back_period_s": 2,
     "upscale_delay_s": 1,
@@ -81,13 +82,13 @@ class Watch:
 
 def run(seconds: float) -> Result:
     """seconds: of the load after its step up."""
-    options = {"autoscaling_config": AUTOSCALING, "ray_actor_options": {"num_cpus": 0.05}}
-    # The pipelines have places for two batches of as many devices as there may be: what is there to be made decides how many there are.
-    places = {"pipeline": {"in_flight": 2 * LARGEST * MOST}, "ingress": {"max_dispatched": 3 * LARGEST * MOST}}
-    limits = {name: {"max_ongoing_requests": 8 * LARGEST * MOST} for name in ("SwapPipeline", "FaceDetector")}
+    scaled = {"autoscaling_config": AUTOSCALING, "ray_actor_options": {"num_cpus": 0.05}}
+    # A pipeline has places for two batches of one device, so there have to be as many of the one as of the other.
+    calls = {"max_ongoing_requests": 8 * LARGEST * MOST}
+    options: dict[str, dict[str, Any]] = {"SwapPipeline": {**scaled, **calls}, "FaceDetector": calls, "FaceSwapper": scaled}
     with (
         tempfile.TemporaryDirectory(prefix="faceswap-bodies-") as folder,
-        simulated(SLOW, settings=places, deployments={"FaceSwapper": options, **limits}) as world,
+        simulated(SLOW, settings={"ingress": {"max_dispatched": 3 * LARGEST * MOST}}, deployments=options) as world,
     ):
         watch = Watch(world)
         with watch.watching():
@@ -164,7 +165,7 @@ def missed(figures: dict[str, Any]) -> list[str]:
 def table(figures: dict[str, Any]) -> str:
     settings = ", ".join(f"{name} {value:g}" for name, value in figures["settings"].items())
     lines = [
-        f"FaceSwapper on simulated devices with {settings}.",
+        f"SwapPipeline and FaceSwapper, on simulated devices, with {settings}.",
         "",
         f"| | tasks | lost | 1 to {figures['most']} devices after | back to 1 after the last task |",
         "|---|---:|---:|---:|---:|",

@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 
 from serve_app.vision.face import Pixels
-from tests.pictures import ASTRONAUT, SIX_PEOPLE, data_url, head, jpeg, read
+from tests.pictures import ASTRONAUT, SIX_PEOPLE, data_url, head, jpeg, png, read
+from tests.standins.painting import Spot, plant
 
 
 def small(folder: Path, side: int = 256) -> list[str]:
@@ -44,3 +45,9 @@ def resized(picture: Pixels, width: int, height: int) -> Pixels:
 def _write(file: Path, source: bytes, target: bytes) -> str:
     file.write_text(json.dumps({"sourceBase64": data_url(source), "targetBase64": data_url(target)}))
     return str(file)
+
+
+def planted(folder: Path, side: int) -> list[str]:
+    """A pair of pictures with the faces that stand-ins of models see."""
+    face = plant(resized(read(ASTRONAUT), side, side), [Spot((20, 20), size=5)])
+    return [_write(folder / "planted.json", png(face), png(face))]

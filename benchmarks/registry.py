@@ -37,5 +37,7 @@ BENCHMARKS = {
     "submit": Benchmark("submit:run", "acknowledgements of 400 KB pictures from half of capacity to eight times it", 200),
     "autoscale": Benchmark("autoscale:run", "devices over time as the load steps up and down, and with a backlog alone", 25),
     "soak": Benchmark("soak:run", "memory of every process under light load; growth is judged from ten minutes or so on", 60),
+    "capacity": Benchmark("capacity:run", "swaps a second, CPU and memory by process; benchmarks.sizing makes docs/capacity.md of it", 60),
+    "proxies": Benchmark("proxies:run", "submits and fetches a second with Ray's proxy, HAProxy and the throughput flags", 96, alone=True),
     "hooks": Benchmark("hooks:run", "what 1,000 dead hooks cost", 110),
 }
