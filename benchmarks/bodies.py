@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from serve_app.vision.face import Pixels
-from tests.pictures import ASTRONAUT, SIX_PEOPLE, data_url, head, jpeg, png, read
+from tests.pictures import ASTRONAUT, SIX_PEOPLE, data_url, head, jpeg, read
 from tests.standins.painting import Spot, plant
 
 
@@ -50,4 +50,4 @@ def _write(file: Path, source: bytes, target: bytes) -> str:
 def planted(folder: Path, side: int) -> list[str]:
     """A pair of pictures with the faces that stand-ins of models see."""
     face = plant(resized(read(ASTRONAUT), side, side), [Spot((20, 20), size=5)])
-    return [_write(folder / "planted.json", png(face), png(face))]
+    return [_write(folder / "planted.json", jpeg(face), jpeg(face))]

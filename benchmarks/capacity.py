@@ -16,8 +16,8 @@ import aiohttp
 import yaml
 
 from benchmarks import bodies
+from benchmarks.footprint import Process, processes
 from benchmarks.load import SWAP, ends
-from benchmarks.processes import Process, processes
 from benchmarks.result import Chart, Result
 from benchmarks.service import Service, serving
 from benchmarks.simulated import LOCAL

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import bodies
+from benchmarks.footprint import processes
 from benchmarks.load import Load, Phase, Plan, ends, kinds
-from benchmarks.processes import processes
 from benchmarks.result import Chart, Result
 from benchmarks.service import serving
 

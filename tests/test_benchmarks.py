@@ -16,8 +16,8 @@ import pytest
 from aiohttp import web
 
 from benchmarks import report, soak
+from benchmarks.footprint import name_of
 from benchmarks.load import SWAP, Phase, Plan, arrivals, histogram, kinds, send, summary
-from benchmarks.processes import name_of
 from benchmarks.registry import BENCHMARKS
 from benchmarks.result import Chart, Result
 from benchmarks.simulated import PUBLISHED, SLOW, Batch, use
