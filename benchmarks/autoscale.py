@@ -46,14 +46,11 @@ LATEST_DOWN_S = DELAY_S + 15.0
 
 
 class Watch:
-    """Replicas that are ready, looked at all the time. points: seconds from the start, and how many."""
+    """Replicas that are ready, looked at all the time. points: seconds since the epoch, and how many."""
 
     def __init__(self, world: Simulated) -> None:
-        self._world, self._start, self._over = world, time.monotonic(), threading.Event()
-        self.points: list[tuple[float | str, float]] = []
-
-    def now(self) -> float:
-        return time.monotonic() - self._start
+        self._world, self._over = world, threading.Event()
+        self.points: list[tuple[float, int]] = []
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -65,11 +62,12 @@ class Watch:
             self._over.set()
             thread.join()
 
-    def until(self, devices: int, since: float, timeout_s: float) -> float | None:
-        """Seconds from `since` to when there were so many; None when they did not come."""
-        while self.now() < since + timeout_s:
+    def until(self, devices: int, timeout_s: float) -> float | None:
+        """Since when there are so many; None when they did not come."""
+        over = time.time() + timeout_s
+        while time.time() < over:
             if self.points and self.points[-1][1] == devices:
-                return float(self.points[-1][0]) - since
+                return self.points[-1][0]
             time.sleep(LOOK_S)
         return None
 
@@ -77,7 +75,7 @@ class Watch:
         while not self._over.wait(LOOK_S):
             count = len(self._world.alive())
             if not self.points or self.points[-1][1] != count:
-                self.points.append((self.now(), count))
+                self.points.append((time.time(), count))
 
 
 def run(seconds: float) -> Result:
@@ -94,7 +92,8 @@ def run(seconds: float) -> Result:
         with watch.watching():
             stepped = _step(world, watch, seconds, Path(folder))
             silent = _silent(world, watch)
-        steps = [*watch.points, (watch.now(), watch.points[-1][1])]
+    start = watch.points[0][0]
+    steps: list[tuple[float | str, float]] = [(at - start, count) for at, count in [*watch.points, (time.time(), watch.points[-1][1])]]
     figures = {"settings": AUTOSCALING, "most": MOST, "step": stepped, "silent": silent, "replicas": steps}
     chart = Chart("devices over time", "seconds", "replicas", {"ready": steps}, "steps", limit=MOST)
     return Result(figures, table(figures), [chart], missed(figures))
@@ -104,37 +103,33 @@ def _step(world: Simulated, watch: Watch, seconds: float, folder: Path) -> dict[
     """A trickle, then half as much again as all devices can make, then nothing."""
     small = bodies.small(folder)
     calm = Load(Plan([world.base], small, [Phase(CALM_S, TRICKLE)], seed=1), folder).answers()
-    before, begin = len(world.alive()), watch.now()
+    before = len(world.alive())
     load = Load(Plan([world.base], small, [Phase(seconds, 1.5 * MOST * SLOW.rate())], seed=2), folder)
-    up = watch.until(MOST, begin, LONGEST_S)
+    full = watch.until(MOST, LONGEST_S)
     answers = load.answers()
     tasks = [answer.task for answer in (*calm, *answers) if answer.task]
-    states = ends(world.base, tasks, LONGEST_S)
-    drained = watch.now()
-    down = watch.until(1, drained, LONGEST_S)
-    lost = sum(states.get(task, {}).get("status") != "SUCCESS" for task in tasks)
-    return {
-        "before": before,
-        "up_s": up,
-        "down_s": down,
-        "answers": kinds(answers),
-        "tasks": len(tasks),
-        "lost": lost,
-        "at": [begin, drained],
-    }
+    return {"before": before, "answers": kinds(answers), **_followed(world, watch, tasks, min(answer.at for answer in answers), full)}
 
 
 def _silent(world: Simulated, watch: Watch) -> dict[str, Any]:
     """Tasks are written into the database by somebody else, as by an Ingress that died, and nobody asks for anything."""
     data = world.service.log.parent
-    before, begin = len(world.alive()), watch.now()
+    before, begin = len(world.alive()), time.time()
     tasks = asyncio.run(_backlog(data))
-    up = watch.until(MOST, begin, LONGEST_S)
+    return {"before": before, **_followed(world, watch, tasks, begin, watch.until(MOST, LONGEST_S))}
+
+
+def _followed(world: Simulated, watch: Watch, tasks: list[str], begin: float, full: float | None) -> dict[str, Any]:
+    """begin: when there was more to do. full: since when there are all devices."""
     states = ends(world.base, tasks, LONGEST_S)
-    drained = watch.now()
-    down = watch.until(1, drained, LONGEST_S)
-    lost = sum(states.get(task, {}).get("status") != "SUCCESS" for task in tasks)
-    return {"before": before, "up_s": up, "down_s": down, "tasks": len(tasks), "lost": lost, "at": [begin, drained]}
+    last = max(state["finishTime"] or 0 for state in states.values()) / 1e3
+    one = watch.until(1, LONGEST_S)
+    return {
+        "tasks": len(tasks),
+        "lost": sum(states.get(task, {}).get("status") != "SUCCESS" for task in tasks),
+        "up_s": None if full is None else full - begin,
+        "down_s": None if one is None else one - last,
+    }
 
 
 async def _backlog(data: Path) -> list[str]:
