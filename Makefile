@@ -25,9 +25,9 @@ check: $(VENV)/test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# Only peers, alone or among all, needs the servers that this one is compared with.
-bench: $(VENV)/$(if $(filter-out peers,$(or $(NAME),peers)),test,bench)
-	$(BIN)/python -m benchmarks $(NAME) $(ARGS)
+bench: $(VENV)/bench
+	$(BIN)/faceswap models prepare
+	$(BIN)/python -m benchmarks $(NAME) $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
 
 gallery: $(VENV)/test
 	$(BIN)/python -m benchmarks.gallery $(ARGS)
@@ -41,7 +41,7 @@ parity: $(VENV)/test
 # Hashes only, no addresses. The three left out are twins or tools that must not be installed: see requirements/runtime.in.
 lock:
 	$(PYTHON) -m venv $(VENV)/uv && $(VENV)/uv/bin/python -m pip --quiet install uv
-	for name in runtime test gpu bench; do $(VENV)/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+	for name in runtime test bench gpu; do $(VENV)/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-emit-package opencv-python --no-emit-package onnxruntime --no-emit-package openvino-telemetry \
 	  requirements/$$name.in --output-file requirements/$$name.txt || exit 1; done
 

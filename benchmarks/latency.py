@@ -22,7 +22,9 @@ import cv2
 import numpy as np
 
 from benchmarks.peers.scenes import told
+from benchmarks.result import Chart, Result
 from benchmarks.service import serving
+from benchmarks.timing import rounds
 from serve_app.vision.face import Pixels
 from tests.pictures import ASTRONAUT, data_url, head, jpeg, read
 
@@ -128,7 +130,17 @@ async def saturated(base: str, count: int, clients: int, *, repeated: bool = Fal
             await asyncio.sleep(0.2)
 
 
-def run(*, swaps: int, tasks: int) -> dict[str, Any]:
+def run(seconds: float) -> Result:
+    """Medians of as many runs as there is time for."""
+    runs = [once() for _ in rounds(seconds)]
+    median = {key: statistics.median(run[key] for run in runs) for key in runs[0] if not key.startswith("stages")}
+    stages = {name: statistics.median(run["stages_p50_ms"][name] for run in runs) for name in runs[0]["stages_p50_ms"]}
+    figures = {"runs": runs, "median": median, "stages_p50_ms": stages}
+    chart = Chart("a swap, stage by stage", "stage", "p50, ms", {"stages": list(stages.items())}, "bars")
+    return Result(figures, table(median, stages), [chart], missed(median))
+
+
+def once(*, swaps: int = 40, tasks: int = 300) -> dict[str, Any]:
     """Both, each on a service of its own."""
     with serving("--family", "builtin") as service:
         ready_s = service.started_in_s

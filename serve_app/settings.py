@@ -187,10 +187,19 @@ class SwapperSettings(Group):
 
 
 class FakeSettings(Group):
-    """Family `fake`: no weights, no cost; for tests and load runs. A batch of n takes seconds + n * seconds_per_item."""
+    """Family `fake`: no weights; for tests and load runs. Each replica has one simulated device, which makes one batch at a time; a batch
+    of n takes it seconds + n * seconds_per_item, and no core.
+    """
 
-    seconds: float = Field(0.0, ge=0, description="of every batch")
+    seconds: float = Field(0.0, ge=0, description="that every batch takes the replica's one simulated device")
     seconds_per_item: float = Field(0.0, ge=0, description="more of them for every item of a batch")
+    costly: tuple[Literal["detect", "identify", "swap"], ...] = Field(
+        ("detect", "identify", "swap"), description="models of `fake` that take so long; the others cost nothing"
+    )
+    buckets: tuple[int, ...] = Field((1, 2, 4, 8), min_length=1, description="batch sizes of `fake`, ascending")
+    journal: Path | None = Field(
+        None, description="absolute folder in which every such device writes when a batch began and ended, and its size"
+    )
 
 
 class Settings(Group):

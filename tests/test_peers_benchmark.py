@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.footprint import Process
 from benchmarks.peers import run as peers
-from benchmarks.peers.load import Load, put
+from benchmarks.peers.load import Load, put, spent
 from benchmarks.peers.run import LATENCY, NAMES, OUTSIDE, Seen, Unlike, lines
 from benchmarks.peers.scenes import REPEATED, Bodies, told
 from benchmarks.peers.systems import DONE, Box, Swap, peer
-from benchmarks.processes import spent
 from serve_app.vision.image import decode
 from tests.pictures import HANKS, jpeg, read
 from tests.standins import build
@@ -53,9 +53,7 @@ class System:
 
 
 def load(**more: Any) -> Load:
-    return Load(
-        **{"clients": 2, "seconds": 4.0, "latencies_s": [1.0, 2.0, 3.0, 4.0], "errors": [], "cpu_s": 8.0, "roles": {}, "swaps": [], **more}
-    )
+    return Load(**{"seconds": 4.0, "latencies_s": [1.0, 2.0, 3.0, 4.0], "errors": [], "cpu_s": {"a": 6.0, "b": 2.0}, "swaps": [], **more})
 
 
 def source_of(body: bytes) -> bytes:
@@ -82,7 +80,7 @@ async def test_a_server_of_the_library_is_asked_by_many_and_says_what_it_did(tmp
     peers._check_done(system, done, 4, REPEATED)
     assert len({swap.source for swap in found.swaps}) == REPEATED
     assert decode(found.swaps[0].data).bgr.shape == (1080, 1920, 3)
-    assert found.cpu_s > 0
+    assert sum(found.cpu_s.values()) > 0
     assert found.per_s == pytest.approx(4 / found.seconds)
 
 
@@ -92,7 +90,12 @@ def test_figures_of_a_load() -> None:
 
 
 def test_what_ran_before_is_not_counted_and_what_is_new_is() -> None:
-    assert spent({1: 5.0, 2: 1.0}, {1: 7.0, 3: 0.5}) == 2.5
+    def process(pid: int, name: str, cpu_s: float) -> Process:
+        return Process(pid, name, 1, 1, 1, cpu_s)
+
+    before = [process(1, "Ingress", 5.0), process(2, "raylet", 1.0)]
+    after = [process(1, "Ingress", 7.0), process(3, "/usr/bin/python3", 0.5), process(4, "Ingress", 1.0)]
+    assert spent(before, after) == {"Ingress": 3.0, "python3": 0.5}
 
 
 @pytest.mark.parametrize(("remembers", "done", "same"), [
@@ -159,7 +162,7 @@ def test_the_ratios_are_those_of_sixteen_clients_by_fastapi() -> None:
     assert set(found) == set(HOLDS)
     result = {
         "standins": "narrow",
-        "seconds": 1.0,
+        "cell_s": 1.0,
         "amx": False,
         "ratios": found,
         "rounds": [

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import PurePath
 
 import aiohttp
 import numpy as np
 
+from benchmarks.footprint import Process, processes
 from benchmarks.peers.systems import Swap, System
-from benchmarks.processes import by_role, cpu_seconds, spent
 
 TIMEOUT = aiohttp.ClientTimeout(total=600)
 PAUSE_S = 0.2  # after an error, before the next request
@@ -19,14 +20,12 @@ PAUSE_S = 0.2  # after an error, before the next request
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What `clients` clients saw. seconds: from the first request to the last answer. cpu_s: of all the system's processes together."""
+    """What some clients saw. seconds: from the first request to the last answer. cpu_s: of the system, by the names of its processes."""
 
-    clients: int
     seconds: float
     latencies_s: list[float]
     errors: list[str]
-    cpu_s: float
-    roles: dict[str, float]
+    cpu_s: dict[str, float]
     swaps: list[Swap] = field(repr=False)
 
     @property
@@ -42,7 +41,7 @@ class Load:
             "p50_s": round(float(p50), 3),
             "p95_s": round(float(p95), 3),
             "p99_s": round(float(p99), 3),
-            "cpu_s": round(self.cpu_s / max(1, len(self.latencies_s)), 4),
+            "cpu_s": round(sum(self.cpu_s.values()) / max(1, len(self.latencies_s)), 4),
         }
 
 
@@ -66,11 +65,20 @@ async def put(system: System, bodies: Iterator[bytes], *, clients: int, seconds:
             else:
                 latencies.append(time.perf_counter() - began)
 
-    before = cpu_seconds(system.root)
+    before = processes(system.root)
     start = time.perf_counter()
     until = start + seconds
     async with aiohttp.ClientSession(timeout=TIMEOUT, connector=aiohttp.TCPConnector(limit=0)) as session:
         await asyncio.gather(*(client(session) for _ in range(clients)))
     taken = time.perf_counter() - start
-    after = cpu_seconds(system.root)
-    return Load(clients, taken, latencies, errors, spent(before, after), by_role(before, after), swaps)
+    return Load(taken, latencies, errors, spent(before, processes(system.root)), swaps)
+
+
+def spent(before: Sequence[Process], after: Sequence[Process]) -> dict[str, float]:
+    """Seconds of CPU by name between two looks, the most first. Processes that ended in between are not counted."""
+    had = {process.pid: process.cpu_s for process in before}
+    found: dict[str, float] = {}
+    for process in after:
+        name = PurePath(process.name).name
+        found[name] = found.get(name, 0.0) + process.cpu_s - had.get(process.pid, 0.0)
+    return dict(sorted(found.items(), key=lambda one: -one[1]))

@@ -4,6 +4,7 @@ documentation advises."""
 # No `from __future__ import annotations` here: FastAPI reads the endpoint's types inside Ray's own wrapper.
 
 import asyncio
+import os
 import signal
 import sys
 import tempfile
@@ -14,6 +15,8 @@ from fastapi import FastAPI, Response
 from serve_app.deployments import environment
 
 environment.prepare()
+for name in [name for name in os.environ if name.startswith("MALLOC_")]:  # ours alone
+    del os.environ[name]
 
 from ray import serve  # noqa: E402
 

@@ -18,6 +18,7 @@ from benchmarks.peers import bare
 from benchmarks.peers.load import Load, put
 from benchmarks.peers.scenes import REPEATED, Bodies
 from benchmarks.peers.systems import PEERS, Box, System, ours, peer
+from benchmarks.result import Chart, Result
 from benchmarks.swaps import has_amx
 from serve_app.engines.choice import Precision
 from serve_app.vision.face import Pixels
@@ -27,11 +28,14 @@ from tests.standins import Kind, build
 CLIENTS = (1, 16)
 SOURCES = ("unique", "repeated")
 BARE_S, WARM = 4.0, 4
+CELL_S, MOST_ROUNDS = 10.0, 5
 OVERHEAD: Kind = "functional"  # the stand-in whose models cost next to nothing
 
 REFERENCE = "fastapi"
 OURS: dict[str, Precision] = {"ours exact": "exact", "ours fast": "fast"}
 NAMES = {**PEERS, "ours exact": "faceswap-serve, exact", "ours fast": "faceswap-serve, fast"}
+
+CELLS = len(NAMES) * len(CLIENTS) * len(SOURCES) + len(NAMES) - 1  # the last with models that cost nothing
 
 # What must hold: how many times the reference's throughput, by sources, and the share of the bare bound; with 16 clients.
 TIMES: dict[str, dict[str, float]] = {"ours exact": {"unique": 1.05, "repeated": 1.2}, "ours fast": {"unique": 5.0, "repeated": 6.0}}
@@ -59,22 +63,49 @@ class Seen:
     picture: Pixels
 
 
-def run(seconds: float, runs: int, kind: Kind = "true_cost") -> dict[str, Any]:
-    """seconds: of each system, kind of source and number of clients. Raises Unlike."""
+def run(seconds: float) -> Result:
+    """With models of the real size. Raises Unlike."""
+    return _run(seconds, "true_cost")
+
+
+def run_narrow(seconds: float) -> Result:
+    """With an eighth of their channels, which says little of throughput. Raises Unlike."""
+    return _run(seconds, "narrow")
+
+
+def _run(seconds: float, kind: Kind) -> Result:
+    """Up to MOST_ROUNDS rounds, of which the medians count, as long as a cell gets CELL_S."""
+    number = max(1, min(MOST_ROUNDS, int(seconds / (CELLS * CELL_S))))
     with tempfile.TemporaryDirectory(prefix="faceswap-peers-") as folder:
         build(costly := Path(folder) / kind, kind)
         build(free := Path(folder) / OVERHEAD, OVERHEAD)
-        rounds = [_round(costly, free, seconds) for _ in range(runs)]
+        rounds = [_round(costly, free, seconds / (CELLS * number)) for _ in range(number)]
     ratios = {name: statistics.median(each["ratios"][name] for each in rounds) for name in rounds[0]["ratios"]}
-    amx = has_amx()
-    return {
-        "standins": kind,
-        "seconds": seconds,
-        "amx": amx,
-        "rounds": rounds,
-        "ratios": ratios,
-        "missed": [line.words for line in lines(ratios) if line.missed and (amx or not line.amx)],
-    }
+    figures = {"standins": kind, "cell_s": seconds / (CELLS * number), "amx": has_amx(), "rounds": rounds, "ratios": ratios}
+    missed = [line.words for line in lines(ratios) if line.missed and (figures["amx"] or not line.amx)]
+    return Result(figures, table(figures), charts(figures), missed)
+
+
+def charts(figures: dict[str, Any]) -> list[Chart]:
+    """Of the last round."""
+    last, most = figures["rounds"][-1], CLIENTS[-1]
+    return [
+        Chart(
+            f"{most} clients",
+            "system",
+            "swaps/s",
+            {sources: [(NAMES[name], one[f"{sources} {most}"]["per_s"]) for name, one in last["cells"].items()] for sources in SOURCES},
+            "bars",
+        ),
+        Chart(
+            "CPU outside the models",
+            "system",
+            "ms a swap",
+            {"unique sources": [(NAMES[name], cpu * 1e3) for name, cpu in last["outside_cpu_s"].items()]},
+            "bars",
+            OUTSIDE * last["outside_cpu_s"][REFERENCE] * 1e3,
+        ),
+    ]
 
 
 def _round(costly: Path, free: Path, seconds: float) -> dict[str, Any]:
@@ -96,7 +127,7 @@ def _round(costly: Path, free: Path, seconds: float) -> dict[str, Any]:
         "bare_cpu_s": without.cpu_s,
         "outside_cpu_s": outside,
         "outside_roles_cpu_s": {
-            name: {role: cpu / len(one.cells["unique 16"].swaps) for role, cpu in one.cells["unique 16"].roles.items()}
+            name: {role: cpu / len(one.cells["unique 16"].swaps) for role, cpu in one.cells["unique 16"].cpu_s.items()}
             for name, one in light.items()
         },
         "ratios": _ratios(cells, {name: bounds[precision].per_s(known=False) for name, precision in OURS.items()}, outside),
@@ -197,12 +228,12 @@ def lines(ratios: dict[str, float]) -> list[Line]:
     return found
 
 
-def table(result: dict[str, Any]) -> str:
+def table(figures: dict[str, Any]) -> str:
     """Markdown of what `run` gave: the figures of the last round, the ratios of the medians."""
-    last = result["rounds"][-1]
+    last = figures["rounds"][-1]
     rows = [
-        f"Stand-ins {result['standins']}, 1920 x 1080 in and out, one face of 300 px, JPEG 95; {len(result['rounds'])} rounds, cells of"
-        f" {result['seconds']:g} s. The load runs on the same cores and is not counted.",
+        f"Stand-ins {figures['standins']}, 1920 x 1080 in and out, one face of 300 px, JPEG 95; rounds: {len(figures['rounds'])}, the last"
+        f" one's figures, {figures['cell_s']:.0f} s each. The load runs on the same cores and is not counted.",
         "",
         "| system | sources | clients | swaps | errors | swaps/s | p50 s | p95 s | p99 s | CPU s a swap |",
         "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
@@ -210,8 +241,8 @@ def table(result: dict[str, Any]) -> str:
     for name, cells in last["cells"].items():
         for cell, one in cells.items():
             sources, clients = cell.split()
-            figures = " | ".join(f"{one[key]:.2f}" for key in ("per_s", "p50_s", "p95_s", "p99_s", "cpu_s"))
-            rows.append(f"| {NAMES[name]} | {sources} | {clients} | {one['swaps']} | {one['errors']} | {figures} |")
+            shown = " | ".join(f"{one[key]:.2f}" for key in ("per_s", "p50_s", "p95_s", "p99_s", "cpu_s"))
+            rows.append(f"| {NAMES[name]} | {sources} | {clients} | {one['swaps']} | {one['errors']} | {shown} |")
     bounds = "; ".join(f"{NAMES[name]} {each['unique']:.2f}, {each['repeated']:.2f}" for name, each in last["bound_per_s"].items())
     rows += ["", f"The models alone, swaps/s with unique and with repeated sources: {bounds}.", ""]
     rows += [
@@ -224,7 +255,7 @@ def table(result: dict[str, Any]) -> str:
         roles = [f"{role} {value * 1e3:.0f}" for role, value in last["outside_roles_cpu_s"][name].items() if value > 1e-3]
         rows.append(f"| {NAMES[name]} | {cpu * 1e3:.0f} | {', '.join(roles)} (with the models) |")
     rows += ["", "| must hold, median of the rounds | measured | limit | |", "|---|---:|---:|---|"]
-    for line in lines(result["ratios"]):
-        verdict = "not judged: this processor has no AMX" if line.amx and not result["amx"] else "**missed**" if line.missed else "holds"
+    for line in lines(figures["ratios"]):
+        verdict = "not judged: this processor has no AMX" if line.amx and not figures["amx"] else "**missed**" if line.missed else "holds"
         rows.append(f"| {line.what} | {line.measured:.2f} | {'>=' if line.at_least else '<='} {line.limit:.2f} | {verdict} |")
     return "\n".join(rows)

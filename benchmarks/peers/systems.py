@@ -23,6 +23,7 @@ import yaml
 
 from benchmarks.peers.library import REPORT
 from benchmarks.service import free_port, serving
+from serve_app.deployments import environment
 from serve_app.engines.choice import Precision
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -129,9 +130,10 @@ def peer(name: str, models: Path) -> Iterator[Peer]:
     port = free_port()
     command = [sys.executable, "-m", f"benchmarks.peers.on_{name}", str(models), str(port)]
     path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    theirs = {name: value for name, value in os.environ.items() if name not in environment.DEFAULTS}  # what is set for us is not for them
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
-            command, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, start_new_session=True
+            command, stdout=log, stderr=subprocess.STDOUT, cwd=ROOT, env={**theirs, "PYTHONPATH": path}, start_new_session=True
         )
         try:
             base = f"http://127.0.0.1:{port}"
