@@ -15,7 +15,7 @@ from typing import Any, cast
 from ray import serve
 from ray.serve import Application, Deployment
 
-from serve_app.deployments import environment, nodes
+from serve_app.deployments import nodes
 from serve_app.deployments.detector import FaceDetector
 from serve_app.deployments.ingress import Ingress
 from serve_app.deployments.pipeline import SwapPipeline
@@ -38,7 +38,6 @@ def build(settings: Settings) -> Application:
         settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # other people's pictures
     refuse_unfit(blobs)
     migrate(database)
-    environment.complain()
     return graph(settings)
 
 

@@ -20,11 +20,11 @@ RUNTIME_ENV = {name for name in RuntimeEnv.known_fields if not name.startswith("
 
 
 def unknown(model: type[BaseModel], given: object, at: Place = ()) -> Iterator[Finding]:
-    """Keys that `model` and the models in it do not have, at any depth."""
+    """Keys that `model` and the models in it do not have, at any depth; models that say extra="allow" are not looked into."""
     if isinstance(given, list):
         for number, item in enumerate(given):
             yield from unknown(model, item, (*at, number))
-    if not isinstance(given, dict):
+    if not isinstance(given, dict) or model.model_config.get("extra") == "allow":
         return
     yield from stray(given, model.model_fields, at)
     for name, field in model.model_fields.items():

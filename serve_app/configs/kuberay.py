@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 import ray
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from serve_app.configs import serve
 from serve_app.configs.document import parsed
@@ -24,10 +24,64 @@ GPU = "nvidia.com/gpu"
 Kubernetes = dict[str, Any]  # checked by Kubernetes
 
 
+class Part(BaseModel):
+    """Of a kind of Kubernetes' own, what matters here; `kubectl apply` checks the rest."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Port(Part):
+    hostPort: int | None = None
+
+
+class Variable(Part):
+    name: str
+    value: str | None = None
+
+
+class Resources(Part):
+    limits: dict[str, str | int | float] = {}
+
+
+class Container(Part):
+    image: str | None = None
+    env: list[Variable] = []
+    envFrom: list[Kubernetes] = []
+    ports: list[Port] = []
+    resources: Resources = Resources()
+
+    @property
+    def gpus(self) -> int:
+        text = str(self.resources.limits.get(GPU, 0))
+        return int(text) if text.isdigit() else 0
+
+
+class PodSpec(Part):
+    containers: list[Container] = Field(min_length=1)
+    hostNetwork: bool = False
+
+
+class Template(Part):
+    spec: PodSpec
+
+    @property
+    def ray(self) -> Container:
+        """KubeRay takes the first one for Ray."""
+        return self.spec.containers[0]
+
+
+class ServiceSpec(Part):
+    type: str | None = None
+
+
+class Service(Part):
+    spec: ServiceSpec = ServiceSpec()
+
+
 class HeadGroup(BaseModel):
-    template: Kubernetes
+    template: Template
     enableIngress: bool | None = None
-    headService: Kubernetes | None = None
+    headService: Service = Service()
     ingressOptions: Kubernetes | None = None
     labels: dict[str, str] | None = None
     rayStartParams: dict[str, str] | None = None
@@ -39,7 +93,7 @@ class WorkerGroup(BaseModel):
     groupName: str
     minReplicas: int = Field(ge=0)
     maxReplicas: int = Field(ge=1)
-    template: Kubernetes
+    template: Template
     replicas: int | None = None
     idleTimeoutSeconds: int | None = None
     labels: dict[str, str] | None = None
@@ -87,7 +141,7 @@ class ClusterUpgrade(BaseModel):
 
 class Cluster(BaseModel):
     headGroupSpec: HeadGroup
-    workerGroupSpecs: list[WorkerGroup] | None = None
+    workerGroupSpecs: list[WorkerGroup] = []
     authOptions: Auth | None = None
     autoscalerOptions: Autoscaler | None = None
     enableInTreeAutoscaling: bool | None = None
@@ -145,24 +199,24 @@ def check(document: dict[str, Any], *, fenced: bool) -> list[Finding]:
     service = read(RayService, document, (), found)
     if service is None:
         return found
-    if not isinstance(service.spec.serveConfigV2, dict):
+    config, cluster = service.spec.serveConfigV2, service.spec.rayClusterConfig
+    if not isinstance(config, dict):
         return [*found, Finding(CONFIG, "must be a text that holds a Serve config")]
-    cluster = service.spec.rayClusterConfig
-    found += serve.check(service.spec.serveConfigV2, CONFIG)
+    inner = serve.check(config, CONFIG)
+    found += inner
     found += _closed(cluster, fenced=fenced or cluster.networkPolicy is not None)
     if cluster.rayVersion != ray.__version__:
         found.append(Finding((*CLUSTER, "rayVersion"), f"is {cluster.rayVersion}, but this release runs on Ray {ray.__version__}"))
-    workers = cluster.workerGroupSpecs or []
-    groups: list[tuple[Place, Kubernetes]] = [((*CLUSTER, "headGroupSpec"), cluster.headGroupSpec.template)]
+    head, workers = cluster.headGroupSpec.template, cluster.workerGroupSpecs
+    found += _pod(head, (*CLUSTER, "headGroupSpec", "template"))
     for number, group in enumerate(workers):
         place = (*CLUSTER, "workerGroupSpecs", number)
-        groups.append((place, group.template))
-        if not group.minReplicas <= (group.replicas if group.replicas is not None else group.minReplicas) <= group.maxReplicas:
+        if group.replicas is not None and not group.minReplicas <= group.replicas <= group.maxReplicas:
             found.append(Finding((*place, "replicas"), f"must be between {group.minReplicas} and {group.maxReplicas}"))
-    for place, template in groups:
-        found += _pod(template, (*place, "template"))
-    found += _alike(groups)
-    found += _room(service.spec.serveConfigV2, workers)
+        found += _pod(group.template, (*place, "template"))
+        found += _alike(group.template.ray, head.ray, (*place, "template"))
+    if all(one.harmless for one in inner):
+        found += _room(config, workers)
     return found
 
 
@@ -171,55 +225,43 @@ def _closed(cluster: Cluster, *, fenced: bool) -> Iterator[Finding]:
     if cluster.authOptions is None or cluster.authOptions.mode != "token":
         text = "must say mode: token; without one every pod that reaches the head can run code in the cluster"
         yield Finding((*CLUSTER, "authOptions"), text)
-    service = (cluster.headGroupSpec.headService or {}).get("spec", {}).get("type")
-    for place, kind in (((*head, "serviceType"), cluster.headGroupSpec.serviceType), ((*head, "headService", "spec", "type"), service)):
+    group = cluster.headGroupSpec
+    for place, kind in (((*head, "serviceType"), group.serviceType), ((*head, "headService", "spec", "type"), group.headService.spec.type)):
         if kind in ("LoadBalancer", "NodePort"):
             yield Finding(place, f"{kind} opens to the outside: {named({6379, 8265, 10001})}; only the serve service is for clients")
-    if cluster.headGroupSpec.enableIngress:
+    if group.enableIngress:
         yield Finding((*head, "enableIngress"), f"opens {named({8265})}; use `kubectl port-forward`")
     if not fenced:
         text = f"every pod of the Kubernetes cluster reaches {named({6379, 8265, 10001})}: add a NetworkPolicy to this file"
         yield Finding(head, text, harmless=True)
 
 
-def _pod(template: Kubernetes, at: Place) -> Iterator[Finding]:
-    spec = template.get("spec") or {}
-    if spec.get("hostNetwork"):
+def _pod(template: Template, at: Place) -> Iterator[Finding]:
+    if template.spec.hostNetwork:
         yield Finding((*at, "spec", "hostNetwork"), f"opens on the machine's own address: {named(NEVER_PUBLIC)}")
-    for number, container in enumerate(spec.get("containers") or []):
+    for number, container in enumerate(template.spec.containers):
         place = (*at, "spec", "containers", number)
-        for index, port in enumerate(container.get("ports") or []):
-            if port.get("hostPort") in NEVER_PUBLIC:
-                yield Finding((*place, "ports", index), f"opens on the machine's own address: {named({port['hostPort']})}")
-        yield from strange({str(one.get("name")): one.get("value") for one in container.get("env") or []}, (*place, "env"))
+        for index, port in enumerate(container.ports):
+            if port.hostPort in NEVER_PUBLIC:
+                yield Finding((*place, "ports", index), f"opens on the machine's own address: {named([port.hostPort])}")
+        yield from strange({one.name: one.value for one in container.env}, (*place, "env"))
 
 
-def _alike(groups: list[tuple[Place, Kubernetes]]) -> Iterator[Finding]:
+def _alike(worker: Container, head: Container, at: Place) -> Iterator[Finding]:
     """build() runs on any node, replicas on all: each needs the same image and environment."""
-    (_, head), *workers = groups
-    for place, template in workers:
-        for key in ("image", "env", "envFrom"):
-            if _first(template).get(key) != _first(head).get(key):
-                yield Finding(
-                    (*place, "template"),
-                    f"the {key} of the Ray container is not that of the head's; every node needs the same",
-                    harmless=True,
-                )
-
-
-def _first(template: Kubernetes) -> Kubernetes:
-    containers: list[Kubernetes] = (template.get("spec") or {}).get("containers") or [{}]
-    return containers[0]
+    for key in ("image", "env", "envFrom"):
+        if getattr(worker, key) != getattr(head, key):
+            text = f"the {key} of the Ray container is not that of the head's; every node needs the same"
+            yield Finding(at, text, harmless=True)
 
 
 def _room(config: Kubernetes, workers: list[WorkerGroup]) -> Iterator[Finding]:
     """GPUs that all replicas together may want, and those that pods may bring."""
-    listed = [one for application in config.get("applications") or [] for one in serve.deployments(application, (), [])]
+    listed = [one for application in config["applications"] for one in serve.deployments(application, (), [])]
     wanted, largest = sum(one.gpus * one.most for one in listed), max((one.gpus for one in listed), default=0)
-    pods = [int(((_first(group.template).get("resources") or {}).get("limits") or {}).get(GPU, 0)) for group in workers]
-    there = sum(gpus * group.maxReplicas for gpus, group in zip(pods, workers, strict=True))
+    there = sum(group.template.ray.gpus * group.maxReplicas for group in workers)
     place: Place = (*CLUSTER, "workerGroupSpecs")
-    if largest > max(pods, default=0):
+    if largest > max((group.template.ray.gpus for group in workers), default=0):
         yield Finding(place, f"a replica wants {largest:g} GPUs, but no pod has {GPU} for it: it would wait for ever")
     elif wanted > there:
         yield Finding(place, f"all replicas together may want {wanted:g} GPUs, all pods together have {there}", harmless=True)

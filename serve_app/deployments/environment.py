@@ -41,6 +41,6 @@ def prepare() -> None:
 
 
 def complain() -> None:
-    """Say in the log what this node was started without. The proxies read it when they start, so a build is too late to set it."""
+    """Say in the log what this node was started without. Its proxy read it when it started, so now is too late to set it."""
     if missing := [name for name in EVERY_NODE if name not in os.environ]:
         logger.warning("start every node of Ray with these in its environment, as docs/operations.md says: %s", ", ".join(missing))

@@ -258,7 +258,7 @@ OPERATED = [
         "containers[ray-head].ports[0]: opens",
     ),
     ("kind: NetworkPolicy", "kind: ConfigMap", f"{CLUSTER}.headGroupSpec: warning: every pod of the Kubernetes cluster reaches 6379"),
-    ("envFrom: *environment", "env: []", f"{CLUSTER}.workerGroupSpecs[gpu].template: warning: the env of the Ray container"),
+    ("envFrom: *environment", "env: []", f"{CLUSTER}.workerGroupSpecs[gpu].template: warning: the envFrom of the Ray container"),
     ("envFrom: *environment", "env: [{name: FACESWAP_BLOB_URL}]", "there is no such variable; did you mean FACESWAP_BLOBS_URL?"),
     ('nvidia.com/gpu: "1"}', "}", f"{CLUSTER}.workerGroupSpecs: a replica wants 0.6 GPUs, but no pod has nvidia.com/gpu"),
     (
