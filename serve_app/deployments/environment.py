@@ -30,6 +30,8 @@ EVERY_NODE = {
     "FORWARDED_ALLOW_IPS": "",
 }
 
+DEFAULTS = ONE_MACHINE | EVERY_NODE
+
 
 def prepare() -> None:
     """Set what is not set already. Call it before the first import of Ray in the process: later is too late.
@@ -39,7 +41,7 @@ def prepare() -> None:
     """
     # Never as inherited: replicas listen on every address, and only the token stands before what they unpickle.
     os.environ["RAY_AUTH_MODE"] = "token"
-    for name, value in (ONE_MACHINE | EVERY_NODE).items():
+    for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 

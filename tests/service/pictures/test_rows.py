@@ -117,7 +117,8 @@ def pillow(data: bytes) -> Pixels:
 
 def apart(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float64]:
     """The larger of CIE76 and CIEDE2000, of two pictures in sRGB, RGB: the one is stricter with vivid colours, the other with greys."""
-    return np.maximum(colour_difference(one, other), np.linalg.norm(rgb2lab(one) - rgb2lab(other), axis=-1))  # type: ignore[no-untyped-call]
+    plain = np.linalg.norm(rgb2lab(one) - rgb2lab(other), axis=-1)
+    return np.asarray(np.maximum(colour_difference(one, other), plain), np.float64)
 
 
 def test_row_01_a_missing_or_empty_picture(client: Client) -> None:
