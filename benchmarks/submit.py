@@ -12,7 +12,7 @@ from benchmarks import bodies
 from benchmarks.load import Answer, Load, Phase, Plan, ends, kinds, summary
 from benchmarks.machine import cores_busy
 from benchmarks.result import Chart, Result
-from benchmarks.simulated import LARGEST, SLOW, Simulated, simulated, use
+from benchmarks.simulated import LARGEST, PATIENCE_S, SLOW, Simulated, simulated, use
 
 DEVICES = 2
 SIZE = 400_000  # bytes of a picture; a body has two
@@ -46,11 +46,12 @@ def run(seconds: float) -> Result:
 
 def _capacity(world: Simulated, files: Sequence[str], folder: Path) -> float:
     """Tasks a second that are finished while more are submitted; returns when all have ended."""
-    load = Load(Plan([world.base], files, [Phase(FILL_S + MEASURE_S + 5, 2 * DEVICES * SLOW.rate())], seed=1), folder)
+    load = Load(Plan([world.base], files, [Phase(FILL_S + MEASURE_S + PATIENCE_S, 2 * DEVICES * SLOW.rate())], seed=1), folder)
     time.sleep(FILL_S)
     begin = time.time()
     time.sleep(MEASURE_S)
-    found = use(world.batches(), begin, time.time(), DEVICES)
+    end = time.time()
+    found = use(world.batches_until(end), begin, end, DEVICES)
     tasks = [answer.task for answer in load.stop() if answer.task]
     ends(world.base, tasks, DRAIN_S)
     return found.rate
