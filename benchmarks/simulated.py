@@ -90,11 +90,12 @@ class Simulated:
 
     def batches_until(self, end: float) -> list[Batch]:
         """Those that ran until then, and beyond: devices write them down when they end."""
-        began = {batch.device for batch in self.batches()}
         until = time.monotonic() + PATIENCE_S
-        while began - {batch.device for batch in (found := self.batches()) if batch.end >= end} and time.monotonic() < until:
+        while True:
+            found = self.batches()
+            if {batch.device for batch in found} == {batch.device for batch in found if batch.end >= end} or time.monotonic() > until:
+                return found
             time.sleep(0.1)
-        return found
 
     def alive(self) -> list[str]:
         """Devices whose replica is ready and has not ended."""
