@@ -39,6 +39,8 @@ RUN pip install --no-cache-dir --disable-pip-version-check --no-deps --no-build-
 ENV RAY_AUTH_MODE=token \
     RAY_USAGE_STATS_ENABLED=0 \
     RAY_worker_niceness=0 \
+    MALLOC_TRIM_THRESHOLD_=134217728 \
+    MALLOC_MMAP_THRESHOLD_=33554432 \
     RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S=1 \
     RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S=60 \
     RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve_app.deployments.proxy:middlewares \
