@@ -99,6 +99,8 @@ def one_encoding_away(client: Client, target: bytes, result: Picture, before: Pi
     What WebP and AVIF make of a block depends on the blocks before it, so a new face changes pixels at any distance (docs/decisions/0032).
     `before` gets the same face first, out of a result without loss.
     """
+    if result.format == "PNG":
+        return same_outside(result, before.bgr)
     _, lossless, _ = swapped(client, target, output={"format": "png"})
     same = replace(before, bgr=np.where(OUTSIDE[..., None], before.bgr, lossless.bgr))
     again = decode(encode(same, quality=quality, format=result.format))  # type: ignore[arg-type]
@@ -252,8 +254,9 @@ def test_row_11_palettes_with_a_clear_colour(client: Client, format: str) -> Non
     assert properties.get("output") == ({"format": "png"} if format == "GIF" else None)
 
 
-@pytest.mark.parametrize("output", ["png", "jpeg", "webp", "avif"])
-@pytest.mark.parametrize("kind", ["cmyk", "ycck", "tiff"])
+@pytest.mark.parametrize(
+    ("kind", "output"), [("cmyk", "png"), ("cmyk", "jpeg"), ("cmyk", "webp"), ("cmyk", "avif"), ("ycck", "png"), ("tiff", "png")]
+)
 def test_row_12_inks_become_the_colours_of_their_profile(client: Client, kind: str, output: str) -> None:
     rgb = PHOTO[..., ::-1].astype(np.float64)
     black = 255 - rgb.max(axis=2, keepdims=True)
