@@ -18,7 +18,7 @@ serve: $(VENV)/runtime
 
 test: $(VENV)/test check
 	@$(BIN)/faceswap models prepare
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: $(VENV)/test
 	$(BIN)/ruff check .

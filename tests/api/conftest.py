@@ -32,9 +32,3 @@ async def make_service(tmp_path: Path) -> AsyncIterator[MakeService]:
 async def service(make_service: MakeService) -> Service:
     """A service without a secret."""
     return await make_service()
-
-
-@pytest.fixture(scope="session")
-def examples(request: pytest.FixtureRequest) -> int:
-    """How many swap bodies are made up, --fuzz."""
-    return int(request.config.getoption("--fuzz"))

@@ -28,10 +28,10 @@ from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import Database, open_database
 from serve_app.tasks.hooks import Hooks
 from serve_app.tasks.keys import KeyRing
-from serve_app.tasks.migrate import migrate
 from serve_app.tasks.room import Bounds
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Task
+from tests.tasks.databases import migrated
 
 SWAP = "/mj/insight-face/swap"
 LEFT_OUT = object()
@@ -141,8 +141,7 @@ def build(
 
     egress: not started; the application's lifespan does that. None: one that calls public addresses only. where: a PostgreSQL instead.
     """
-    migrate(where or folder / "tasks.db")
-    database = open_database(where or folder / "tasks.db")
+    database = open_database(migrated(where or folder / "tasks.db"))
     blobs = BlobStore(folder / "blobs")
     store = TaskStore(database, blobs, bounds=bounds)
     accepted: list[Task] = []

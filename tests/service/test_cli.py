@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.service import serving
+from serve_app.deployments import cluster
 from tests.pictures import ASTRONAUT, HANKS
 from tests.service.client import Client
 from tests.service.hook import listening
@@ -51,17 +51,7 @@ def test_it_starts_swaps_and_leaves_nothing_behind(tmp_path: Path, builtin_weigh
     assert list(Path(tempfile.gettempdir()).glob(f"faceswap-{service.process.pid}-*")) == []
 
 
-def test_a_killed_service_leaves_no_process_and_no_folder() -> None:
-    with serving("--family", "fake", environment={"FACESWAP_SECRET": ""}) as service:
-        session = child_of(service.process.pid)
-        os.kill(session, signal.SIGKILL)
-        assert service.process.wait(60) != 0
-    assert members(session) == []
-    assert list(Path(tempfile.gettempdir()).glob(f"faceswap-{service.process.pid}-*")) == []
-
-
 def test_an_occupied_port_is_named_at_once(tmp_path: Path) -> None:
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -86,9 +76,17 @@ def test_an_occupied_port_is_named_at_once(tmp_path: Path) -> None:
 def test_a_wrong_config_is_named(tmp_path: Path, text: str, named: str) -> None:
     config = tmp_path / "wrong.yaml"
     config.write_text(text)
+    with pytest.raises(ValueError, match=named) as error:
+        cluster.load_config(config)
+    assert str(config) in str(error.value)
+
+
+def test_a_wrong_config_is_said_in_words(tmp_path: Path) -> None:
+    config = tmp_path / "wrong.yaml"
+    config.write_text("applications: []")
     result = subprocess.run([FACESWAP, "serve", "--config", str(config)], capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 1
-    assert named in result.stderr
+    assert f"{config}: `applications` is empty" in result.stderr
     assert "Traceback" not in result.stderr
 
 
