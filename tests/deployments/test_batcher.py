@@ -152,3 +152,14 @@ async def test_an_engine_that_loses_a_result_is_an_error_not_a_hang() -> None:
     engine.run = lambda batch: []  # type: ignore[method-assign]  # a broken engine
     with pytest.raises(RuntimeError, match="0 results for 1 items"):
         await batcher(engine)([1])
+
+
+async def test_it_says_how_many_items_it_was_given_and_in_how_large_batches() -> None:
+    engine = Gate()
+    batch = batcher(engine)
+    first = asyncio.create_task(batch([1]))
+    await engine.running()
+    rest = await calls(batch, [2, 3, 4])
+    engine.open.set()
+    await asyncio.gather(first, *rest)
+    assert (batch.info()["items"], batch.info()["mean batch"]) == ("4", "2.00")
