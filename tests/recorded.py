@@ -8,7 +8,7 @@ from serve_app.metrics import Metric
 
 
 class Recorded:
-    """A Recorder. counted: sums of counters, by metric and the values of its labels. last: of gauges; every: of histograms."""
+    """A Recorder. counted: sums of counters, by metric and the values of its labels. last: of gauges and infos; every: of histograms."""
 
     def __init__(self) -> None:
         self.counted: Counter[tuple[str, ...]] = Counter()
@@ -20,7 +20,7 @@ class Recorded:
         key = (metric.name.removeprefix("faceswap_"), *(labels[name] for name in metric.labels))
         if metric.kind == "counter":
             self.counted[key] += int(value)
-        elif metric.kind == "gauge":
+        elif metric.kind in ("gauge", "info"):
             self.last[key] = value
         else:
             self.every.setdefault(key, []).append(value)
