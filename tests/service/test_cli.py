@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import subprocess
@@ -11,10 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.service import serving
+from benchmarks.service import free_port, serving
 from serve_app.deployments import cluster
+from tests.monitoring.prometheus import until
 from tests.pictures import ASTRONAUT, HANKS
-from tests.service.client import Client
+from tests.service.client import Client, send
 from tests.service.hook import listening
 from tests.service.processes import child_of, members
 
@@ -31,8 +33,10 @@ def test_it_starts_swaps_and_leaves_nothing_behind(tmp_path: Path, builtin_weigh
             "FACESWAP_NOTIFY_HOOK": hook.url,
             "FACESWAP_PUBLIC_URL": "https://pictures.example/faces",
             "http_proxy": "http://127.0.0.1:9",  # nobody is there: starting must not ask it
+            "RAY_metrics_report_interval_ms": "1000",
         }
-        with serving(environment=environment) as service:
+        metrics = free_port()
+        with serving("--metrics-port", str(metrics), "--json-logs", environment=environment) as service:
             assert service.started_in_s < 60  # about 18 s on two idle cores: `make bench` measures it
             session = child_of(service.process.pid)
             assert members(session), "the service runs in a session of its own"
@@ -41,6 +45,11 @@ def test_it_starts_swaps_and_leaves_nothing_behind(tmp_path: Path, builtin_weigh
             end = hook.wait_for_end(task)[-1]
             assert end["imageUrl"].startswith("https://pictures.example/faces/mj/image/")
             assert "hook" not in str(end["properties"]), "the operator's hook is nobody else's business"
+            until(lambda: "ray_faceswap_tasks_ended_total{" in send("GET", f"http://127.0.0.1:{metrics}/metrics").text)
+            lines = [
+                json.loads(line) for path in service.logs() if path.name.startswith("replica_") for line in path.read_text().splitlines()
+            ]
+            assert {line["deployment"] for line in lines if line.get("task") == task} == {"Ingress", "SwapPipeline"}
             assert service.stop() == 0
             said = service.log.read_text()
             assert "curl" in said
