@@ -125,6 +125,12 @@ class PipelineSettings(Group):
     threads: int = Field(2, ge=1, description="threads for decode, paste and encode per replica")
     min_face: int = Field(0, ge=0, description="shorter side of the smallest face that is swapped, pixels; requests may ask for more")
     quality: int = Field(95, ge=50, le=100, description="JPEG and WebP quality of results")
+    remember_s: float = Field(
+        600.0,
+        ge=0,
+        description="how long a source's face stays in memory, found and described, for further swaps of the same key; 0: not at all",
+    )
+    remember_mb: int = Field(64, ge=0, description="memory for such faces per replica, million bytes; those not used for longest go first")
     lease_s: float = Field(30.0, gt=0, description="a claimed task is taken up again when its lease ran out")
     renew_s: float = Field(10.0, gt=0, description="how often a running task renews its lease")
     max_attempts: int = Field(3, ge=1, description="claims of one task before it fails")
@@ -181,10 +187,19 @@ class SwapperSettings(Group):
 
 
 class FakeSettings(Group):
-    """Family `fake`: no weights, no cost; for tests and load runs. A batch of n takes seconds + n * seconds_per_item."""
+    """Family `fake`: no weights; for tests and load runs. Each replica has one simulated device, which makes one batch at a time; a batch
+    of n takes it seconds + n * seconds_per_item, and no core.
+    """
 
-    seconds: float = Field(0.0, ge=0, description="of every batch")
+    seconds: float = Field(0.0, ge=0, description="that every batch takes the replica's one simulated device")
     seconds_per_item: float = Field(0.0, ge=0, description="more of them for every item of a batch")
+    costly: tuple[Literal["detect", "identify", "swap"], ...] = Field(
+        ("detect", "identify", "swap"), description="models of `fake` that take so long; the others cost nothing"
+    )
+    buckets: tuple[int, ...] = Field((1, 2, 4, 8), min_length=1, description="batch sizes of `fake`, ascending")
+    journal: Path | None = Field(
+        None, description="absolute folder in which every such device writes when a batch began and ended, and its size"
+    )
 
 
 class Settings(Group):

@@ -12,9 +12,11 @@ from serve_app.vision import mask
 from serve_app.vision.face import FaceError, Patch, Pixels, Portrait, SwapItem
 from serve_app.vision.gaze import looking_like
 from serve_app.vision.mesh import IRISES, VERTICES, Mesh, Topology, face_size, yaw
+from serve_app.vision.occlusion import covering
 from serve_app.vision.shape import FaceShape
 from serve_app.vision.steps import EVERY_STEP, Steps
 from serve_app.vision.transplant import Crop, Overlay, transplant
+from serve_app.vision.view import View
 
 _SMALLEST = 12.0  # pixels across a mesh
 
@@ -83,6 +85,8 @@ class MeshSwapEngine:
         if pose.scale < 1e-3:
             raise FaceError("The source face cannot be laid onto the target face. Use pictures that show them more clearly.")
         points = self._face.retarget(pose.apply(source.mesh), target.mesh, self._shape)
+        if self._steps.occlusion:  # at its own size: the same things for every target
+            source = replace(source, covered=covering(View.of(source.pixels, source.mesh, self._working_size)))
         source = _shrink(source, pose.scale)
         return Pair(_looking_like(source, target) if self._steps.gaze == "target" else source, target, corner, points)
 
@@ -170,7 +174,8 @@ def _shrink(crop: Crop, scale: float) -> Crop:
     half = np.array([0.5, 0.5, 0.0])
     mesh, irises = ((points + half) * step - half for points in (crop.mesh, crop.irises))
     x0, y0, x1, y1 = crop.photo
-    return Crop(pixels, mesh, irises, face_size(mesh), (x0 * step[0], y0 * step[1], x1 * step[0], y1 * step[1]))
+    photo = (x0 * step[0], y0 * step[1], x1 * step[0], y1 * step[1])
+    return Crop(pixels, mesh, irises, face_size(mesh), photo, crop.covered)
 
 
 def _looking_like(source: Crop, target: Crop) -> Crop:

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from serve_app.options import Options
 from serve_app.swap.choice import Choice, Giver
 from serve_app.swap.errors import FAILED, TARGET, SwapError, raised, usable
-from serve_app.swap.look import Look, Opened, Source
+from serve_app.swap.look import Look, Opened
+from serve_app.swap.memory import Source
 from serve_app.vision.crowd import Crowd
 from serve_app.vision.face import FaceError, FaceSquare, Matrix, Patch, Pixels, Portrait, Square, SwapItem
 from serve_app.vision.quality import Quality
@@ -105,8 +106,9 @@ class Exchange:
         (first, *_) = self._sources.values()
         used = next(index for index in self._crowd.by_size() if index in self._done)
         faces = [{**self._crowd.shown(index), **self._fate(index, options)} for index in range(len(self._crowd))]
+        remembered = {"remembered": True} if first.remembered else {}
         return {
-            "source": {**chosen(first.crowd, first.index), **self._source_quality(first)},
+            "source": {**chosen(first.crowd, first.index), **self._source_quality(first), **remembered},
             "target": {**chosen(self._crowd, used), "faces": faces},
         }
 

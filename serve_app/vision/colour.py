@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from serve_app.vision.face import Floats
+from serve_app.vision.face import Floats, Pixels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,6 +48,21 @@ def match(source: Floats, target: Floats, regions: Regions, size: float, light: 
     tint += np.float32(0.9) * share[..., None] * np.clip(low_pass(target[..., 1:] - tint, matt, 0.10 * size), -24, 24)
     _no_paler(tint, target[..., 1:], regions.skin)
     return np.concatenate([dimmed[..., None], tint], 2)
+
+
+def colourful(lab: Floats) -> float:
+    """0 for a picture in one tint, as black and white or sepia are, 1 for an ordinary photograph."""
+    everywhere = np.ones(lab.shape[:2], np.float32)
+    apart = lab[..., 1:] - _Statistics.of(lab, everywhere).expected(lab[..., 0])
+    return float(np.clip((np.percentile(np.hypot(apart[..., 0], apart[..., 1]), 90) - 3) / 3, 0, 1))
+
+
+def faded(pixels: Pixels, share: float) -> Pixels:
+    """BGR pixels with that share of their colours; 0 is grey."""
+    if share >= 1:
+        return pixels
+    grey = cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    return np.asarray(cv2.addWeighted(pixels, share, grey, 1 - share, 0), np.uint8)
 
 
 def usable(source: Floats, target: Floats, regions: Regions, size: float) -> Floats:

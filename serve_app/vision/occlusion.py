@@ -25,6 +25,7 @@ _NOSTRILS = ((2, 97, 98, 64, 48, 219, 218, 239, 20, 60), (2, 326, 327, 294, 278,
 _COARSE = 4  # view pixels in one of the skin's field
 _LEVELS = (2.0, 1.4, 1.0)
 _SHARP = 0.35  # a change of so much from one pixel to the next: measured, at most 0.28 on faces with nothing before them
+_SHARP_AT = 112.0  # pixels across a face; the smaller it is, the steeper everything
 _SMALLEST = 0.002  # faces squared
 _LARGEST_HOLE = 0.012
 _MOST = 0.6  # of a face: above that it was its skin that was taken for something else
@@ -145,7 +146,7 @@ def _things(strange: Floats, plain: Mask, unit: float) -> Mask:
         border = (patches > 0) & (cv2.erode(patches, _NEXT) == 0) & inner & (cv2.dilate(found, _NEAR) == 0)
         edge = border.astype(np.float32)
         stack = _coarse(np.stack([slope * edge, edge], 2), 0.05 * unit)
-        sharp = stack[..., 0] > _SHARP * stack[..., 1] + np.float32(1e-7)
+        sharp = stack[..., 0] > _SHARP * max(1.0, _SHARP_AT / unit) * stack[..., 1] + np.float32(1e-7)
         patches &= sharp | (found > 0)
         count, labels, stats, _ = cv2.connectedComponentsWithStats(patches, connectivity=8)
         pixels = np.bincount(labels[border], minlength=count)

@@ -24,6 +24,7 @@ class Crop:
 
     irises: (10, 3) in the same pixels, the mesh's further vertices; (0, 3) where they are not known.
     photo: (x0, y0, x1, y1), where the photograph ends, in these pixels; infinite for sides it does not end at.
+    covered: (h, w) float32 of the same picture at any size, how much of it belongs to things before the face; None: not looked for.
     """
 
     pixels: Pixels
@@ -31,6 +32,7 @@ class Crop:
     irises: Mesh
     size: float
     photo: tuple[float, float, float, float]
+    covered: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,11 +61,10 @@ def transplant(face: FaceShape, source: Crop, target: Crop, points: Mesh, *, lig
     target's shading is laid on. working_size: pixels across the face at which masks and colours are made.
     """
     view = View.of(target.pixels, target.mesh, working_size)
+    source = replace(source, pixels=colour.faded(source.pixels, colour.colourful(view.lab)))  # no red lips in a black and white photograph
     texture = Texture.of(face, source.mesh, target.mesh, points, target.pixels.shape[:2], view)
-    if view.colourless:
-        source = replace(source, pixels=_grey(source.pixels))
-    source, source_view, source_covered = _uncovered(source, working_size, steps)
-    free = 1 - _covering(view, steps)
+    source, source_view, source_covered = _uncovered(source, working_size)
+    free = 1 - covering(view) if steps.occlusion else np.ones(view.shape, np.float32)
     small = _lay(source, source_view, source_covered, texture, view)
     lab, moved = to_lab(small.bgr), (points + 0.5) * view.step - 0.5
     regions = _regions(view, moved, free).within(small.shown)
@@ -71,7 +72,7 @@ def transplant(face: FaceShape, source: Crop, target: Crop, points: Mesh, *, lig
     matched = to_bgr(colour.match(lab, view.lab, regions.within(shown), view.size, light))
     gain, offset = colour.local_affine(small.bgr, np.clip(matched, 0, 1), max(1, round(view.size * 0.03)))
 
-    reach = np.clip(mask.blur(shown, max(1, view.size * 0.03)) * 6, 0, 1)
+    reach = np.clip(mask.blur(shown, max(1, view.size * 0.04)) * 12, 0, 1)  # as far as the coarsest band goes
     box = view.box(reach, target.pixels.shape)
     swapped = texture.full(source.pixels, box, view, small.brightness)
     swapped *= view.enlarge(gain, box)
@@ -99,23 +100,15 @@ def _laid(swapped: Floats, below: Pixels, own: Floats, shown: Floats, free: Floa
     return np.asarray(cv2.add(added, below, dtype=cv2.CV_8U), np.uint8)
 
 
-def _covering(view: View, steps: Steps) -> Floats:
-    return covering(view) if steps.occlusion else np.zeros(view.shape, np.float32)
-
-
-def _uncovered(source: Crop, working_size: float, steps: Steps) -> tuple[Crop, View, Floats]:
+def _uncovered(source: Crop, working_size: float) -> tuple[Crop, View, Floats]:
     """The source and its view without the things before its face, and where these were."""
     view = View.of(source.pixels, source.mesh, working_size)
-    covered = _covering(view, steps)
-    if not covered.any():
-        return source, view, covered
+    if source.covered is None or not source.covered.any():
+        return source, view, np.zeros(view.shape, np.float32)
+    covered = np.asarray(cv2.resize(source.covered, view.shape[::-1], interpolation=cv2.INTER_AREA), np.float32)
     covered = np.asarray(cv2.dilate(covered, mask.disc(0.02 * view.size)), np.float32)
     pixels, view = cleared(source.pixels, view, covered)
     return replace(source, pixels=pixels), view, covered
-
-
-def _grey(pixels: Pixels) -> Pixels:
-    return np.asarray(cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR), np.uint8)
 
 
 def _lay(source: Crop, source_view: View, source_covered: Floats, texture: Texture, view: View) -> _Small:

@@ -10,8 +10,6 @@ import numpy as np
 from serve_app.vision.face import Floats, Pixels
 from serve_app.vision.mesh import Mesh, face_size
 
-_COLOURLESS = 2.0  # a* and b*, which nobody sees
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class View:
@@ -44,11 +42,6 @@ class View:
     @property
     def shape(self) -> tuple[int, int]:
         return self.bgr.shape[0], self.bgr.shape[1]
-
-    @property
-    def colourless(self) -> bool:
-        """Whether it is a picture in shades of grey, be it stored in colours."""
-        return bool(np.percentile(np.abs(self.lab[..., 1:]), 99) < _COLOURLESS)
 
     def box(self, field: Floats, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
         """(x0, y0, x1, y1) in pixels of the picture, which has that shape: what the (h, w) field over the view covers."""
