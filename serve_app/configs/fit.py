@@ -70,7 +70,7 @@ def _scaling(one: Deployment) -> Iterator[Finding]:
         return
     target = scaling.target_ongoing_requests
     if target and target > one.ongoing:
-        text = f"must not be above max_ongoing_requests, {one.ongoing}; 1.5 to 2 times as many as this is a good number there"
+        text = f"must not be above max_ongoing_requests, {one.ongoing}; well above it, calls wait in the replica and not in Ray's router"
         yield Finding((*at, "target_ongoing_requests"), text)
     if "metrics_interval_s" not in scaling.model_fields_set and one.most > one.least:
         text = "is not set: Ray's 10 s make replicas come 10 s later; 0.5 to 2 is good. Ray calls it deprecated, but reads nothing else"
@@ -89,5 +89,5 @@ def _models(settings: Settings, one: Deployment, batch: int, at: Place) -> Itera
         yield Finding((*at, "family"), f"{settings.family} runs on the CPU only; provider: cuda is for insightface", harmless=True)
     if batch > one.ongoing:
         yield Finding(
-            (*one.place, "max_ongoing_requests"), f"{one.ongoing} never fill a batch of {batch}; 1.5 to 2 times that is good", harmless=True
+            (*one.place, "max_ongoing_requests"), f"{one.ongoing} never fill a batch of {batch}; several times that is good", harmless=True
         )
