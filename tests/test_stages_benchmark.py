@@ -19,7 +19,7 @@ NETS = {"detect", "embed", "swap"}
 @pytest.fixture(scope="module")
 def result() -> dict[str, Any]:
     threads = cv2.getNumThreads()
-    result = stages.run(3)
+    result = stages.measured(3)
     assert cv2.getNumThreads() == threads
     return result
 
