@@ -235,12 +235,12 @@ async def _attempts(database: Database) -> int:
 
 async def _swaps(session: aiohttp.ClientSession, base: str, seconds: float) -> float:
     """Swaps a second: some clients, each of which asks for the next when it has one."""
-    data, over, count = latency.body(), time.perf_counter() + seconds, 0
+    bodies, over, count = latency.Bodies(repeated=False), time.perf_counter() + seconds, 0
 
     async def client() -> None:
         nonlocal count
         while time.perf_counter() < over:
-            await latency.finished(session, base, await latency.submit(session, base, data))
+            await latency.finished(session, base, await latency.submit(session, base, next(bodies)))
             count += 1
 
     began = time.perf_counter()

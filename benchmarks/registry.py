@@ -39,5 +39,7 @@ BENCHMARKS = {
     "soak": Benchmark("soak:run", "memory of every process under light load; growth is judged from ten minutes or so on", 60),
     "capacity": Benchmark("capacity:run", "swaps a second, CPU and memory by process; benchmarks.sizing makes docs/capacity.md of it", 60),
     "proxies": Benchmark("proxies:run", "submits and fetches a second with Ray's proxy, HAProxy and the throughput flags", 96, alone=True),
+    "peers": Benchmark("peers.run:run", "this service beside FastAPI, LitServe and @serve.batch around the insightface library", 240),
+    "peers-narrow": Benchmark("peers.run:run_narrow", "the same with an eighth of the models' channels", 60, alone=True),
     "hooks": Benchmark("hooks:run", "what 1,000 dead hooks cost", 110),
 }

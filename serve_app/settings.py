@@ -125,6 +125,12 @@ class PipelineSettings(Group):
     threads: int = Field(2, ge=1, description="threads for decode, paste and encode per replica")
     min_face: int = Field(0, ge=0, description="shorter side of the smallest face that is swapped, pixels; requests may ask for more")
     quality: int = Field(95, ge=50, le=100, description="JPEG and WebP quality of results")
+    remember_s: float = Field(
+        600.0,
+        ge=0,
+        description="how long a source's face stays in memory, found and described, for further swaps of the same key; 0: not at all",
+    )
+    remember_mb: int = Field(64, ge=0, description="memory for such faces per replica, million bytes; those not used for longest go first")
     lease_s: float = Field(30.0, gt=0, description="a claimed task is taken up again when its lease ran out")
     renew_s: float = Field(10.0, gt=0, description="how often a running task renews its lease")
     max_attempts: int = Field(3, ge=1, description="claims of one task before it fails")
@@ -152,6 +158,23 @@ class DetectorSettings(Group):
     max_queued: int = Field(256, ge=16, description="frames or faces waiting per replica; more is refused")
 
 
+class BuiltinSettings(Group):
+    """What family `builtin` does beyond laying one face on another."""
+
+    occlusion: bool = Field(
+        True, description="glasses, masks, gloves, strands of hair before the target's face stay where they can be told from skin"
+    )
+    grain: bool = Field(True, description="the new face is made as soft and as noisy as the target")
+    gaze: Literal["source", "target"] = Field("target", description="whose gaze the new face has")
+    most_turn: float | None = Field(
+        None,
+        gt=0,
+        le=180,
+        description="degrees by which source and target may be turned unlike each other; beyond that a face is left alone and the task "
+        "says so. None: swapped, with a note and less confidence",
+    )
+
+
 class SwapperSettings(Group):
     """FaceSwapper: makes the new face."""
 
@@ -160,6 +183,7 @@ class SwapperSettings(Group):
     slots: int = Field(2, ge=1, description="batches in flight per replica; on a CPU threads x slots is about the cores")
     max_side: int = Field(640, ge=128, le=1024, description="largest face square that travels to the swapper, pixels (`builtin`)")
     max_queued: int = Field(256, ge=1, description="faces waiting per replica; more is refused")
+    builtin: BuiltinSettings = BuiltinSettings()
 
 
 class FakeSettings(Group):

@@ -22,7 +22,7 @@ from serve_app.deployments.retry import UNAVAILABLE, Patient, to_its_end
 from serve_app.families import framing
 from serve_app.options import Options
 from serve_app.settings import Secrets, Settings, blobs_of, database_of
-from serve_app.swap import FaceLimits, Stages, SwapError, find_faces, swap_faces
+from serve_app.swap import FaceLimits, Sources, Stages, SwapError, find_faces, swap_faces
 from serve_app.tasks.blobs import BlobMissing, BlobStore
 from serve_app.tasks.clock import clock_of
 from serve_app.tasks.database import open_database
@@ -70,6 +70,7 @@ class SwapPipeline:
         room = min(settings.swapper.max_queued, settings.detector.max_queued // 2)  # a call that asks for more is refused for ever
         self._limits = FaceLimits(settings.limits.max_faces, settings.pipeline.min_face, at_once=min(16, room))
         self._memory = Budget(int(settings.pipeline.max_megapixels * 1e6))
+        self._sources = Sources(seconds=settings.pipeline.remember_s, most_bytes=settings.pipeline.remember_mb * 1_000_000)
         self._threads = ThreadPoolExecutor(settings.pipeline.threads, thread_name_prefix="picture")
 
     async def run_next(self, ticket: str) -> bool:
@@ -157,6 +158,7 @@ class SwapPipeline:
             more = await self._pictures(partial(self._blobs.get_more, task.id)) if options.pictures else []
             amount = await asyncio.get_running_loop().run_in_executor(self._threads, _most_pixels, source, target, more, options)
         attempt = self._models.attempt()
+        models = await self._models.description(self._family, attempt)
         async with contextlib.AsyncExitStack() as memory:
             with stages.measure("admission"):
                 await memory.enter_async_context(self._memory.lend(amount))
@@ -169,12 +171,12 @@ class SwapPipeline:
                 more=more,
                 limits=self._limits,
                 quality=self._settings.quality,
+                memory=self._sources.of(task.owner, repr(models)),
                 found=partial(self._found, task),
                 in_thread=await memory.enter_async_context(Crew(self._threads)),
                 stages=stages,
             )
         del source, target, more
-        models = await self._models.description(self._family, attempt)
         name = new_result_name(task.id, swapped.format.lower())
         key = f"results/{name}"
         try:
