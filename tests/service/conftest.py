@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from ray.serve.schema import ServeDeploySchema
 
 from benchmarks.service import Service, free_port
 from serve_app.deployments import cluster
@@ -31,14 +32,20 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def client(ray_cluster: None, builtin_weights: Path, data_dir: Path) -> Iterator[Client]:
-    """The service with two Ingress replicas, as in production, and a client that knows its secret."""
+def config(builtin_weights: Path, data_dir: Path) -> ServeDeploySchema:
+    """Of the service of `client`: two Ingress replicas, as in production."""
     # Tests send many wrong keys, all from one address.
     settings = {"data_dir": data_dir, "models_dir": builtin_weights.parent, "rates": {"wrong_keys": "6000/minute"}}
     config = cluster.load_config(ROOT / "config" / "local.yaml", port=free_port(), settings=settings)
     for deployment in config.applications[0].deployments:
         if deployment.name == "Ingress":
             deployment.num_replicas = 2
+    return config
+
+
+@pytest.fixture(scope="session")
+def client(ray_cluster: None, config: ServeDeploySchema) -> Iterator[Client]:
+    """The service, and a client that knows its secret."""
     with cluster.running(config):
         yield Client(cluster.base_url(config), SECRET)
 
