@@ -1,4 +1,4 @@
-# make serve | test | check | bench | faults | nodes | parity | lock      (HOST=127.0.0.1 PORT=8000 for serve)
+# make serve | test | check | bench | gallery | faults | nodes | parity | image | lock      (HOST=127.0.0.1 PORT=8000 for serve)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,7 @@ ADDRESS := $(if $(filter command,$(firstword $(origin HOST))),--host $(HOST)) $(
 # pip, also inside `python -m venv`, asks for rustc's version, and rustup's stand-in for rustc would make itself at home.
 export RUSTUP_HOME := $(CURDIR)/$(VENV)/rustup
 
-.PHONY: serve test check bench faults nodes parity lock clean
+.PHONY: serve test check bench gallery faults nodes parity image lock clean
 
 serve: $(VENV)/runtime
 	@exec $(BIN)/faceswap serve $(ADDRESS)
@@ -25,8 +25,12 @@ check: $(VENV)/test
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(VENV)/test
-	$(BIN)/python -m benchmarks $(NAME) $(ARGS)
+bench: $(VENV)/bench
+	$(BIN)/faceswap models prepare
+	$(BIN)/python -m benchmarks $(NAME) $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
+
+gallery: $(VENV)/test
+	$(BIN)/python -m benchmarks.gallery $(ARGS)
 
 faults: $(VENV)/test
 	$(BIN)/python -m tests.faults --seconds $(or $(SECONDS),300) $(ARGS)
@@ -37,10 +41,13 @@ nodes: $(VENV)/test
 parity: $(VENV)/test
 	$(BIN)/python -m benchmarks.parity $(ARGS)
 
+image: $(VENV)/test
+	$(BIN)/python -m tests.container $(ARGS)
+
 # Hashes only, no addresses. The three left out are twins or tools that must not be installed: see requirements/runtime.in.
 lock:
 	$(PYTHON) -m venv $(VENV)/uv && $(VENV)/uv/bin/python -m pip --quiet install uv
-	for name in runtime test gpu; do $(VENV)/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
+	for name in runtime test bench gpu; do $(VENV)/uv/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --no-header \
 	  --no-emit-package opencv-python --no-emit-package onnxruntime --no-emit-package openvino-telemetry \
 	  requirements/$$name.in --output-file requirements/$$name.txt || exit 1; done
 
@@ -57,6 +64,10 @@ $(VENV)/runtime: requirements/runtime.txt pyproject.toml | $(BIN)/python
 
 $(VENV)/test: requirements/test.txt $(VENV)/runtime
 	@$(PIP) --no-deps --require-hashes -r requirements/test.txt
+	@touch $@
+
+$(VENV)/bench: requirements/bench.txt $(VENV)/test
+	@$(PIP) --no-deps --require-hashes -r requirements/bench.txt
 	@touch $@
 
 clean:

@@ -1,109 +1,83 @@
-"""`python -m benchmarks [NAME]`, or `make bench NAME=...`: measures on this machine and writes benchmarks/results/.
+"""`python -m benchmarks [NAME] [--seconds N]`, or `make bench NAME=... SECONDS=...`: measures on this machine.
 
-Absolute figures are medians of several runs and go with the machine they were measured on. What `latency`, `stages`, `store`
-and `hooks` say must hold makes it exit with 1. CI does not run it: absolute figures gate nothing there.
+Writes NAME.json, NAME.md and NAME.png to benchmarks/results/, and report.html of all that is there. Exits with 1 when something that must
+hold does not. Absolute figures go with the machine that they were measured on; CI does not run this.
 """
 
 from __future__ import annotations
 
 import json
-import statistics
-import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
+import subprocess
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from benchmarks import hooks, latency, store
-from benchmarks.machine import machine, machine_line
+from benchmarks import report
+from benchmarks.machine import machine
+from benchmarks.registry import BENCHMARKS
 from serve_app.deployments import environment
-from tests.standins import Kind
 
 RESULTS = Path(__file__).resolve().parent / "results"
-
-
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """How much is measured, and on what."""
-
-    runs: int
-    swaps: int
-    tasks: int
-    rounds: int
-    standins: Kind
-    swapper: Kind
-
-
-def run_latency(wanted: Wanted) -> tuple[dict[str, Any], str]:
-    measured = [latency.run(swaps=wanted.swaps, tasks=wanted.tasks) for _ in range(wanted.runs)]
-    median = {key: statistics.median(run[key] for run in measured) for key in measured[0] if not key.startswith("stages")}
-    stages = {name: statistics.median(run["stages_p50_ms"][name] for run in measured) for name in measured[0]["stages_p50_ms"]}
-    result = {"runs": measured, "median": median, "stages_p50_ms": stages, "missed": latency.missed(median)}
-    return result, latency.table(median, stages)
-
-
-def run_batching(wanted: Wanted) -> tuple[dict[str, Any], str]:
-    environment.prepare()
-    from benchmarks import batching
-    from serve_app.deployments import cluster
-
-    with tempfile.TemporaryDirectory(prefix="faceswap-bench-") as folder, cluster.local_cluster(Path(folder)):
-        outcomes = batching.compare(requests=wanted.tasks)
-    return batching.as_json(outcomes), batching.table(outcomes)
-
-
-def run_stages(wanted: Wanted) -> tuple[dict[str, Any], str]:
-    from benchmarks import stages
-
-    result = stages.run(wanted.rounds, wanted.standins, wanted.swapper)
-    return result, stages.table(result)
-
-
-def run_store(wanted: Wanted) -> tuple[dict[str, Any], str]:
-    result = store.run(wanted.rounds)
-    return result, store.table(result)
-
-
-def run_hooks(wanted: Wanted) -> tuple[dict[str, Any], str]:
-    result = hooks.run(wanted.rounds)
-    return result, hooks.table(result)
-
-
-BENCHMARKS: dict[str, Callable[[Wanted], tuple[dict[str, Any], str]]] = {
-    "latency": run_latency,
-    "batching": run_batching,
-    "stages": run_stages,
-    "store": run_store,
-    "hooks": run_hooks,
-}
+NAMES = "\n".join(f"{name}: {benchmark.about} ({benchmark.seconds:g} s)  \n" for name, benchmark in BENCHMARKS.items())
 
 
 def main(
-    name: Annotated[str, typer.Argument(help="latency, batching, stages, store or hooks; blank for all")] = "",
-    runs: Annotated[int, typer.Option(help="Figures are medians of so many runs")] = 5,
-    swaps: Annotated[int, typer.Option(help="Swaps one after another in a run")] = 40,
-    tasks: Annotated[int, typer.Option(help="Tasks of a saturated run, requests of a batching run")] = 300,
-    rounds: Annotated[int, typer.Option(help="Rounds of stages and of store, of which the medians count; of hooks an eighth")] = 31,
-    standins: Annotated[
-        Kind, typer.Option(help="Model files of stages: 1/8 of the channels, or the real size, 746 MB and slow")
-    ] = "narrow",
-    swapper: Annotated[Kind, typer.Option(help="Model file whose batches stages measures")] = "true_cost",
+    name: Annotated[str, typer.Argument(help="Which; blank for all", metavar="[NAME]")] = "",
+    seconds: Annotated[float | None, typer.Option(min=1, help="How long to measure, roughly, without starting and stopping")] = None,
+    results: Annotated[Path, typer.Option(help="Folder for what is written")] = RESULTS,
 ) -> None:
-    wanted, missed = Wanted(runs, swaps, tasks, rounds, standins, swapper), list[str]()
-    RESULTS.mkdir(exist_ok=True)
-    for chosen in [name] if name else BENCHMARKS:
-        result, table = BENCHMARKS[chosen](wanted)
-        (RESULTS / f"{chosen}.json").write_text(json.dumps({"machine": machine(), **result}, indent=1))
-        page = f"# {chosen}\n\n{machine_line()}\n\n{table}\n"
-        (RESULTS / f"{chosen}.md").write_text(page)
-        typer.echo(page)
-        missed += result.get("missed", [])
-    if missed:
-        typer.echo(f"missed: {'; '.join(missed)}", err=True)
+    results.mkdir(parents=True, exist_ok=True)
+    if not name:
+        _all(seconds, results)
+    elif name in BENCHMARKS:
+        _one(name, seconds, results)
+    else:
+        raise typer.BadParameter(f"{name} is not one of {', '.join(BENCHMARKS)}")
+
+
+def _one(name: str, seconds: float | None, results: Path) -> None:
+    environment.prepare()
+    from benchmarks import plots  # what draws is not installed for tests
+
+    benchmark = BENCHMARKS[name]
+    seconds = seconds or benchmark.seconds
+    result = benchmark.load()(seconds)
+    document = json.loads(json.dumps(result.document(name, seconds, machine())))  # as others will read it
+    (results / f"{name}.json").write_text(json.dumps(document, indent=1) + "\n")
+    (results / f"{name}.md").write_text(report.markdown(document))
+    if document["charts"]:
+        (results / f"{name}.png").write_bytes(plots.png(document["charts"]))
+    write_page(results)
+    typer.echo(report.markdown(document))
+    if result.missed:
+        typer.echo(f"missed: {'; '.join(result.missed)}", err=True)
         raise typer.Exit(1)
 
 
+def _all(seconds: float | None, results: Path) -> None:
+    """Each in a process of its own: none finds the memory, the environment or the wreck of another."""
+    options = ["--results", str(results), *(["--seconds", str(seconds)] if seconds else [])]
+    failed = [
+        name
+        for name, benchmark in BENCHMARKS.items()
+        if not benchmark.alone and subprocess.run([sys.executable, "-m", "benchmarks", name, *options]).returncode
+    ]
+    typer.echo(f"{results / 'report.html'} has all of it")
+    if failed:
+        typer.echo(f"missed or failed: {', '.join(failed)}", err=True)
+        raise typer.Exit(1)
+
+
+def write_page(results: Path) -> None:
+    """report.html of all documents in the folder."""
+    files = [file for name in BENCHMARKS if (file := results / f"{name}.json").exists()]
+    pictures = {file.stem: file.with_suffix(".png").read_bytes() for file in files if file.with_suffix(".png").exists()}
+    (results / "report.html").write_text(report.page([json.loads(file.read_text()) for file in files], pictures))
+
+
 if __name__ == "__main__":
-    typer.run(main)
+    command = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+    command.command(help=f"Measure on this machine. Benchmarks, and how long each measures:\n\n{NAMES}")(main)
+    command()

@@ -8,20 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import statistics
+import tempfile
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from ray import serve
 from ray.serve import Deployment
 from ray.serve.handle import DeploymentHandle
 
+from benchmarks.result import Chart, Result
+from serve_app.deployments import cluster
 from serve_app.deployments.batcher import Batcher
 
 RUN_S = 0.1
 GAP_S = 0.02
 MAX_BATCH = 8
+REQUESTS_A_SECOND = 8  # of measuring: the slower of the two does ten
 
 
 class Device:
@@ -118,10 +123,13 @@ def compare(requests: int) -> dict[str, Outcome]:
     return outcomes
 
 
+def run(seconds: float) -> Result:
+    with tempfile.TemporaryDirectory(prefix="faceswap-bench-") as folder, cluster.local_cluster(Path(folder)):
+        outcomes = compare(requests=max(20, int(seconds * REQUESTS_A_SECOND)))
+    chart = Chart("throughput", "batcher", "requests/s", {"batchers": [(name, one.per_second) for name, one in outcomes.items()]}, "bars")
+    return Result({name: asdict(one) for name, one in outcomes.items()}, table(outcomes), [chart])
+
+
 def table(outcomes: dict[str, Outcome]) -> str:
     rows = [f"| {name} | {o.per_second} | {o.p50_ms:.0f} | {o.mean_batch} |" for name, o in outcomes.items()]
     return "\n".join(["| batcher | requests/s | p50 ms | mean batch |", "|---|---|---|---|", *rows])
-
-
-def as_json(outcomes: dict[str, Outcome]) -> dict[str, object]:
-    return {name: asdict(outcome) for name, outcome in outcomes.items()}

@@ -21,6 +21,7 @@ from sqlalchemy import Connection, func, select, update
 
 from benchmarks import latency
 from benchmarks.deadhooks import KINDS, dead, names_that_nobody_answers_for
+from benchmarks.result import Chart, Result
 from benchmarks.service import serving
 from serve_app.api.schema import task_json
 from serve_app.egress.address import AddressPolicy
@@ -42,7 +43,7 @@ LEAST_RATIO = 0.95
 _PLACES = 2048
 _CLIENTS = 4
 _LOOPBACK = AddressPolicy((ip_network("127.0.0.0/8"),))
-_SETTLE_S = 1.0
+_SETTLE_S, _WINDOW_S = 1.0, 8.0
 _FIRST_TRIES_S = 13.0  # until those that hang are known to
 _DAY_MS = 10 * 24 * 3600 * 1000
 _BEGAN = 1_700_000_000_000
@@ -234,12 +235,12 @@ async def _attempts(database: Database) -> int:
 
 async def _swaps(session: aiohttp.ClientSession, base: str, seconds: float) -> float:
     """Swaps a second: some clients, each of which asks for the next when it has one."""
-    data, over, count = latency.body(), time.perf_counter() + seconds, 0
+    bodies, over, count = latency.Bodies(repeated=False), time.perf_counter() + seconds, 0
 
     async def client() -> None:
         nonlocal count
         while time.perf_counter() < over:
-            await latency.finished(session, base, await latency.submit(session, base, data))
+            await latency.finished(session, base, await latency.submit(session, base, next(bodies)))
             count += 1
 
     began = time.perf_counter()
@@ -247,24 +248,26 @@ async def _swaps(session: aiohttp.ClientSession, base: str, seconds: float) -> f
     return count / (time.perf_counter() - began)
 
 
-def run(rounds: int) -> dict[str, Any]:
-    """`missed` names what must hold and does not."""
-    rows, swaps = live(crowds(DEAD), DEAD), throughput(max(1, rounds // 8), 8.0)
+def run(seconds: float) -> Result:
+    rows, swaps = live(crowds(DEAD), DEAD), throughput(max(1, round(seconds / (4 * (_WINDOW_S + _SETTLE_S)))), _WINDOW_S)
     missed = [f"{row['kind']} on {row['hosts']} hosts, {row['keys']} keys: {row['s']} s" for row in rows if row["s"] > LATEST_S]
     if swaps["ratio"] < LEAST_RATIO:
         missed.append(f"swaps fall to {swaps['ratio']:.1%}")
-    return {"live": rows, "swaps": swaps, "missed": missed}
+    points: dict[str, list[tuple[float | str, float]]] = {}
+    for row in rows:
+        points.setdefault(f"{row['hosts']:,} hosts, {row['keys']:,} keys", []).append((row["kind"], row["s"]))
+    chart = Chart("when the live hook hears", "the dead ones", "seconds", points, "bars", limit=LATEST_S)
+    return Result({"live": rows, "swaps": swaps}, table(rows, swaps), [chart], missed)
 
 
-def table(result: dict[str, Any]) -> str:
-    swaps = result["swaps"]
+def table(rows: list[dict[str, Any]], swaps: dict[str, Any]) -> str:
     return "\n".join(
         [
             f"A live hook, owed last, beside {DEAD:,} dead ones, none of them tried before; it may take {LATEST_S:g} s:",
             "",
             "| dead hooks | hosts | keys | the live one hears after |",
             "|---|---:|---:|---:|",
-            *(f"| {row['kind']} | {row['hosts']:,} | {row['keys']:,} | {row['s']:.2f} s |" for row in result["live"]),
+            *(f"| {row['kind']} | {row['hosts']:,} | {row['keys']:,} | {row['s']:.2f} s |" for row in rows),
             "",
             f"Swaps (built-in models, {_CLIENTS} clients) while {swaps['dead']:,} dead hooks are retried, {swaps['tries_per_s']} tries"
             " a second:"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import time
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from pathlib import Path
 
@@ -20,4 +22,19 @@ def machine() -> dict[str, object]:
 
 
 def machine_line() -> str:
-    return ", ".join(f"{key} {value}" for key, value in machine().items())
+    return line(machine())
+
+
+def line(machine: Mapping[str, object]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in machine.items())
+
+
+def cores_busy() -> Callable[[], float]:
+    """A function that says how many cores were busy on the mean since now, with whatever."""
+    begin, before = time.monotonic(), _busy_s()
+    return lambda: (_busy_s() - before) / (time.monotonic() - begin)
+
+
+def _busy_s() -> float:
+    user, nice, system, _, _, irq, softirq, *_ = map(int, Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:])
+    return (user + nice + system + irq + softirq) / os.sysconf("SC_CLK_TCK")

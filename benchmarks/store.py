@@ -18,6 +18,7 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, insert
 
+from benchmarks.result import Chart, Result
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import Database, open_database
 from serve_app.tasks.migrate import migrate
@@ -31,6 +32,7 @@ from tests.postgres import Postgres, alone
 
 FEW, MANY = 500, 50_000
 MOST = 3.0
+ROUND_S = 1.0  # about what one round of all calls takes
 IDS = 500
 UNFINISHED = 20
 WAITING_KEYS = 100
@@ -56,7 +58,17 @@ class Row:
         return self.many_ms / self.few_ms
 
 
-def run(rounds: int, many: int = MANY) -> dict[str, Any]:
+def run(seconds: float) -> Result:
+    figures = measured(max(5, int(seconds / ROUND_S)))
+    points = {
+        f"{database}, {label}": [(row["call"], row[f"{side}_ms"]) for row in figures["rows"] if row["database"] == database]
+        for database in ("SQLite", "PostgreSQL")
+        for side, label in (("few", f"{FEW:,} finished"), ("many", f"{MANY:,} finished"))
+    }
+    return Result(figures, table(figures), [Chart("what a call takes", "call", "median, ms", points, "bars")], figures["missed"])
+
+
+def measured(rounds: int, many: int = MANY) -> dict[str, Any]:
     """Fills and measures both databases. `missed` names what takes more than MOST times as long."""
     rows: list[Row] = []
     with tempfile.TemporaryDirectory(prefix="faceswap-store-") as folder:

@@ -11,7 +11,7 @@ from serve_app.engines.catalog import require_insightface
 from serve_app.engines.centerface import CenterFaceEngine
 from serve_app.engines.cuda import CUDA
 from serve_app.engines.facemesh import FaceMeshEngine
-from serve_app.engines.fake import FakeDetector, FakeMesh, FakeSwap
+from serve_app.engines.fake import Device, FakeDetector, FakeMesh, FakeSwap
 from serve_app.engines.framed import Framed
 from serve_app.engines.inswapper import InSwapperEngine
 from serve_app.engines.protocol import Engine
@@ -19,9 +19,10 @@ from serve_app.engines.runtimes import check_twins
 from serve_app.engines.scrfd import SCRFDEngine
 from serve_app.engines.session import CPU
 from serve_app.engines.weights import CENTERFACE, FACEMESH, load_topology
-from serve_app.settings import DetectorSettings, Settings, SwapperSettings
+from serve_app.settings import DetectorSettings, FakeSettings, Settings, SwapperSettings
 from serve_app.vision.face import Faces, FaceSquare, Floats, Frame, Patch, SwapItem
 from serve_app.vision.framing import Framing, arcface_framing, mesh_framing
+from serve_app.vision.steps import Steps
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,8 @@ def _builtin_detector(settings: Settings) -> tuple[Detect, Identify]:
 
 
 def _builtin_swapper(settings: Settings) -> Swap:
-    return MeshSwapEngine(load_topology(settings.models_dir / "builtin"), slots=settings.swapper.slots)
+    swapper = settings.swapper
+    return MeshSwapEngine(load_topology(settings.models_dir / "builtin"), slots=swapper.slots, steps=Steps(**swapper.builtin.model_dump()))
 
 
 def _insightface_detector(settings: Settings) -> tuple[Detect, Identify]:
@@ -100,12 +102,17 @@ def _insightface_swapper(settings: Settings) -> Swap:
 
 
 def _fake_detector(settings: Settings) -> tuple[Detect, Identify]:
-    cost = settings.fake.model_dump()
-    return Framed(FakeDetector(**cost)), FakeMesh(**cost)
+    device = _device(settings.fake)
+    detect, identify = (device if model in settings.fake.costly else None for model in ("detect", "identify"))
+    return Framed(FakeDetector(detect, buckets=settings.fake.buckets)), FakeMesh(identify, buckets=settings.fake.buckets)
 
 
 def _fake_swapper(settings: Settings) -> Swap:
-    return FakeSwap(**settings.fake.model_dump())
+    return FakeSwap(_device(settings.fake) if "swap" in settings.fake.costly else None, buckets=settings.fake.buckets)
+
+
+def _device(fake: FakeSettings) -> Device:
+    return Device(fake.seconds, fake.seconds_per_item, fake.journal)
 
 
 def _runs(settings: Settings, group: DetectorSettings | SwapperSettings) -> dict[str, Any]:

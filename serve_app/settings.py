@@ -188,6 +188,12 @@ class PipelineSettings(Group):
         json_schema_extra=_live("SwapPipeline"),
     )
     quality: int = Field(95, ge=50, le=100, description="JPEG and WebP quality of results", json_schema_extra=_live("SwapPipeline"))
+    remember_s: float = Field(
+        600.0,
+        ge=0,
+        description="how long a source's face stays in memory, found and described, for further swaps of the same key; 0: not at all",
+    )
+    remember_mb: int = Field(64, ge=0, description="memory for such faces per replica, million bytes; those not used for longest go first")
     lease_s: float = Field(30.0, gt=0, description="a claimed task is taken up again when its lease ran out")
     renew_s: float = Field(10.0, gt=0, description="how often a running task renews its lease")
     drain_s: float = Field(
@@ -223,6 +229,23 @@ class DetectorSettings(Group):
     max_queued: int = Field(256, ge=16, description="frames or faces waiting per replica; more is refused")
 
 
+class BuiltinSettings(Group):
+    """What family `builtin` does beyond laying one face on another."""
+
+    occlusion: bool = Field(
+        True, description="glasses, masks, gloves, strands of hair before the target's face stay where they can be told from skin"
+    )
+    grain: bool = Field(True, description="the new face is made as soft and as noisy as the target")
+    gaze: Literal["source", "target"] = Field("target", description="whose gaze the new face has")
+    most_turn: float | None = Field(
+        None,
+        gt=0,
+        le=180,
+        description="degrees by which source and target may be turned unlike each other; beyond that a face is left alone and the task "
+        "says so. None: swapped, with a note and less confidence",
+    )
+
+
 class SwapperSettings(Group):
     """FaceSwapper: makes the new face."""
 
@@ -236,13 +259,23 @@ class SwapperSettings(Group):
     slots: int = Field(2, ge=1, description="batches in flight per replica; on a CPU threads x slots is about the cores")
     max_side: int = Field(640, ge=128, le=1024, description="largest face square that travels to the swapper, pixels (`builtin`)")
     max_queued: int = Field(256, ge=1, description="faces waiting per replica; more is refused")
+    builtin: BuiltinSettings = BuiltinSettings()
 
 
 class FakeSettings(Group):
-    """Family `fake`: no weights, no cost; for tests and load runs. A batch of n takes seconds + n * seconds_per_item."""
+    """Family `fake`: no weights; for tests and load runs. Each replica has one simulated device, which makes one batch at a time; a batch
+    of n takes it seconds + n * seconds_per_item, and no core.
+    """
 
-    seconds: float = Field(0.0, ge=0, description="of every batch")
+    seconds: float = Field(0.0, ge=0, description="that every batch takes the replica's one simulated device")
     seconds_per_item: float = Field(0.0, ge=0, description="more of them for every item of a batch")
+    costly: tuple[Literal["detect", "identify", "swap"], ...] = Field(
+        ("detect", "identify", "swap"), description="models of `fake` that take so long; the others cost nothing"
+    )
+    buckets: tuple[int, ...] = Field((1, 2, 4, 8), min_length=1, description="batch sizes of `fake`, ascending")
+    journal: Path | None = Field(
+        None, description="absolute folder in which every such device writes when a batch began and ended, and its size"
+    )
 
 
 class Settings(Group):

@@ -13,11 +13,12 @@ PACKAGE = Path(__file__).resolve().parent.parent / "serve_app"
 RINGS: dict[str, tuple[set[str], set[str]]] = {
     "vision": ({"vision"}, set()),
     "engines": ({"vision", "engines"}, set()),
-    "swap": ({"swap", "vision", "options"}, set()),
+    "swap": ({"swap", "vision", "options", "stages"}, set()),
     "options": (set(), set()),
+    "stages": (set(), set()),
     "egress": ({"egress"}, {"aiohttp"}),
     "tasks": ({"tasks", "egress"}, {"sqlalchemy"}),
-    "api": ({"vision", "tasks", "egress", "options", "api"}, {"starlette"}),
+    "api": ({"vision", "tasks", "egress", "options", "stages", "api"}, {"starlette"}),
     "settings": ({"tasks"}, set()),
     "families": ({"vision", "engines", "settings"}, set()),
     "deployments": (
@@ -25,7 +26,8 @@ RINGS: dict[str, tuple[set[str], set[str]]] = {
         {"starlette", "ray"},
     ),
     "app": ({"deployments", "families", "settings", "tasks"}, {"ray"}),
-    "cli": ({"cli", "deployments", "engines", "families", "settings", "tasks"}, {"ray"}),
+    "configs": ({"configs", "app", "deployments", "settings"}, {"ray"}),
+    "cli": ({"cli", "configs", "deployments", "engines", "families", "settings", "tasks"}, {"ray"}),
 }
 FRAMEWORKS = {"ray", "starlette", "sqlalchemy", "fastapi", "aiohttp"}
 

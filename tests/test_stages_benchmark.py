@@ -17,7 +17,7 @@ NETS = {"detect", "embed", "swap"}
 
 def test_every_stage_is_compared_with_the_library() -> None:
     threads = cv2.getNumThreads()
-    result = stages.run(3)
+    result = stages.measured(3)
     assert cv2.getNumThreads() == threads
     rows = result["stages"]
     assert set(rows) == CODECS | NETS | {"letterbox", "paste"}
@@ -64,6 +64,6 @@ def test_amx_is_read_from_the_processors_flags(tmp_path: Path, flags: str, expec
 def test_what_must_hold_and_does_not_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stages, "PASTE_RATIO", 1e9)
     monkeypatch.setattr(stages, "MESH_MS", 0.0)
-    result = stages.run(1)
+    result = stages.measured(1)
     assert [miss.split(" is ")[0].split(" at ")[0] for miss in result["missed"]] == ["paste", "a built-in swap"]
     assert "Missed: paste" in table(result)

@@ -10,7 +10,7 @@ _log = logging.getLogger(__name__)
 
 
 def test_what_is_asked_all_the_time_does_not_get_slower_with_finished_tasks() -> None:
-    result = store.run(rounds=15, many=5_000)
+    result = store.measured(rounds=15, many=5_000)
     _log.info("\n%s", store.table(result))
     assert {row["database"] for row in result["rows"]} == {"SQLite", "PostgreSQL"}
     assert result["missed"] == []

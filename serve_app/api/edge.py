@@ -13,7 +13,7 @@ from serve_app.api.origin import TrustedProxies
 from serve_app.api.prefix import ModePrefix
 from serve_app.api.request_id import RequestId
 
-EXPOSED = ("x-request-id", "retry-after")
+EXPOSED = ("x-request-id", "retry-after", "server-timing")
 
 
 def edge(config: ApiConfig) -> list[Middleware]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from serve_app.api.config import ApiConfig
 from serve_app.api.errors import Answer, ApiError, log_failure
+from serve_app.api.watch import Watch
 from serve_app.egress.client import Egress
 from serve_app.tasks.blobs import BlobStore, BlobsUnavailable
 from serve_app.tasks.hooks import Hooks
@@ -22,7 +23,7 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Service:
     """on_accepted: told of each accepted task, after its commit. health: the members of GET /health. detect: the faces of a picture
-    file, or `error`: why it cannot be looked at; raises where nobody can look now.
+    file, or `error`: why it cannot be looked at; raises where nobody can look now. watch: for requests that wait for the end of their task.
     """
 
     store: TaskStore
@@ -34,6 +35,7 @@ class Service:
     health: Callable[[], Awaitable[dict[str, object]]]
     hooks: Hooks
     detect: Callable[[bytes], Awaitable[dict[str, object]]]
+    watch: Watch
 
 
 @asynccontextmanager

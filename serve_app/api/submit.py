@@ -23,7 +23,9 @@ from serve_app.api.rate import Rates
 from serve_app.api.schema import task_json
 from serve_app.api.service import Service, store_errors
 from serve_app.api.submission import Draft, Pair, complete, parse_submission
-from serve_app.api.watch import Watch, wanted_wait_s
+from serve_app.api.timing import server_timing
+from serve_app.api.watch import wanted_wait_s
+from serve_app.stages import Stages
 from serve_app.tasks.quota import QuotaExceeded
 from serve_app.tasks.repeats import IdempotencyMismatch
 from serve_app.tasks.room import QueueFull
@@ -38,17 +40,19 @@ class Submit:
         self._service = service
         self._rates = rates
         self._fetch = fetch
-        self._watch = Watch(service.store)
 
     async def swap(self, request: Request) -> Response:
         caller, limits = Caller.of(request), self._service.config.limits
         await self._rates.submit(caller.key, client_address(request.scope))
         key = _idempotency_key(request)
-        repeats = key is not None or sent_before(request)
-        waiting = await self._waiting(None if repeats else caller)  # before a byte of the body is read
-        body = await read_body(request, limits.max_body_bytes)
-        # Parsing and base64 in one thread call, both headers in another; the loop stays free for others.
-        draft = await asyncio.to_thread(parse_submission, body, self._service.config)
+        repeats, stages = key is not None or sent_before(request), Stages()
+        with stages.measure("admit"):
+            waiting = await self._waiting(None if repeats else caller)  # before a byte of the body is read
+        with stages.measure("body"):
+            body = await read_body(request, limits.max_body_bytes)
+        with stages.measure("parse"):
+            # Parsing and base64 in one thread call, both headers in another; the loop stays free for others.
+            draft = await asyncio.to_thread(parse_submission, body, self._service.config)
         del body
         new = self._new(request, caller, draft, key, await asyncio.to_thread(_fingerprint, draft) if key else None)
         wait_s = wanted_wait_s(request, draft.wait_s)
@@ -58,12 +62,14 @@ class Submit:
                 await self._waiting(caller)
             if draft.to_fetch:
                 release_body(request)  # what waits for somebody's server is bounded by key, not by the room for bodies
-            pair = await self._pictures(draft, caller)
-            task = await self._accept(request, new, pair, caller)
+            with stages.measure("pictures"):
+                pair = await self._pictures(draft, caller)
+            with stages.measure("accept"):
+                task = await self._accept(request, new, pair, caller)
             del pair
         del draft
         release_body(request)  # what waits now holds no bytes
-        return await self._answer(task, caller, waiting, wait_s)
+        return await self._answer(task, waiting, wait_s, stages)
 
     async def _waiting(self, caller: Caller | None) -> int:
         """How many tasks wait. With a caller: refused where there is no room for another task of it."""
@@ -109,16 +115,16 @@ class Submit:
             log_failure("on_accepted", error)
         return task
 
-    async def _answer(self, task: Task, caller: Caller, waiting: int, wait_s: float) -> Response:
+    async def _answer(self, task: Task, waiting: int, wait_s: float, stages: Stages) -> Response:
         """The contract's answer; for a caller who waits with the task as an extra member, finished or as far as it came."""
         properties = {"discordInstanceId": task.instance_id or "", "numberOfQueues": waiting}
         if not wait_s:
-            return envelope(Answer.ACCEPTED, result=task.id, properties=properties)
-        seen = await self._watch.ended(task, caller.owner, wait_s)
+            return envelope(Answer.ACCEPTED, result=task.id, properties=properties, headers=server_timing(stages.ms))
+        with stages.measure("wait"):
+            seen = await self._service.watch.ended(task, wait_s)
         extra = {"task": task_json(seen, self._service.config.public_url)}
-        return envelope(
-            Answer.ACCEPTED, result=task.id, properties=properties, extra=extra, headers={"Preference-Applied": f"wait={wait_s:g}"}
-        )
+        headers = {"Preference-Applied": f"wait={wait_s:g}", **server_timing(stages.ms)}
+        return envelope(Answer.ACCEPTED, result=task.id, properties=properties, extra=extra, headers=headers)
 
 
 @asynccontextmanager

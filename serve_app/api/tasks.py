@@ -12,6 +12,7 @@ from serve_app.api.errors import Answer, ApiError, JsonResponse, envelope
 from serve_app.api.schema import task_json
 from serve_app.api.search import page_json, parse_ids, parse_query, query_of
 from serve_app.api.service import Service, store_errors
+from serve_app.api.timing import timing_of
 from serve_app.tasks.query import Page
 from serve_app.tasks.reasons import CANCELLED
 from serve_app.tasks.task import Task
@@ -88,7 +89,7 @@ class Tasks:
             task = await self._store.get(request.path_params["id"], owner)
         if task is None:
             raise ApiError(Answer.TASK_UNKNOWN)
-        return JsonResponse(task_json(task, self._public_url))
+        return JsonResponse(task_json(task, self._public_url), headers=timing_of(task))
 
     def _many(self, tasks: list[Task]) -> Response:
         return JsonResponse([task_json(task, self._public_url) for task in tasks])

@@ -47,7 +47,7 @@ class Batcher(Generic[Item, Result]):
         self.engine = engine
         self.batch_sizes: deque[int] = deque(maxlen=1000)
         self._max_queued = max_queued
-        self._held = 0
+        self._held = self._done = 0
         self._free = engine.slots
         self._most = engine.buckets[-1]
         self._calls: deque[deque[Entry]] = deque()
@@ -55,6 +55,11 @@ class Batcher(Generic[Item, Result]):
         # Two pools, so that the CPU work of many items never keeps a free slot from running.
         self._device = ThreadPoolExecutor(engine.slots, thread_name_prefix="run")
         self._cpu = ThreadPoolExecutor(threads, thread_name_prefix="pre-post")
+
+    def info(self) -> dict[str, str]:
+        """The engine's, and how many items it was given so far, second tries included, in how large batches lately."""
+        mean = sum(self.batch_sizes) / len(self.batch_sizes) if self.batch_sizes else 0.0
+        return {**self.engine.info(), "items": str(self._done), "mean batch": f"{mean:.2f}"}
 
     async def __call__(self, items: Sequence[Item]) -> list[Result | FaceError]:
         """Results of `items`, in order. Raises BatchQueueFull, or the first error of an item that is no FaceError."""
@@ -129,6 +134,7 @@ class Batcher(Generic[Item, Result]):
         if not batch:
             return
         self.batch_sizes.append(len(batch))
+        self._done += len(batch)
         try:
             raws = await asyncio.get_running_loop().run_in_executor(self._device, self.engine.run, [entry.prepared for entry in batch])
             if len(raws) != len(batch):

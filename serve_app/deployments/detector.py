@@ -33,4 +33,4 @@ class FaceDetector:
         return await self._identify(faces)
 
     async def info(self) -> dict[str, dict[str, str]]:
-        return {"detect": self._detect.engine.info(), "identify": self._identify.engine.info()}
+        return {"detect": self._detect.info(), "identify": self._identify.info()}

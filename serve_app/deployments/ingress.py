@@ -15,7 +15,8 @@ from starlette.applications import Starlette
 
 from serve_app.api.app import ApiConfig, Service, create_app
 from serve_app.api.schema import task_json
-from serve_app.deployments import live, logs
+from serve_app.api.watch import Watch
+from serve_app.deployments import environment, live, logs
 from serve_app.deployments.dispatcher import Dispatcher
 from serve_app.deployments.recovery import Recovery, every
 from serve_app.deployments.remote import ask
@@ -52,6 +53,7 @@ class Ingress:
         self, settings: Settings, pipeline: DeploymentHandle[Any], detector: DeploymentHandle[Any], swapper: DeploymentHandle[Any]
     ) -> None:
         logs.to_serve()
+        environment.complain()
         self._settings = settings
         # What all who read them have, changed in place.
         self._limits, self._rates = CurrentLimits(**dict(settings.limits)), CurrentRates(**dict(settings.rates))
@@ -90,8 +92,9 @@ class Ingress:
             timeout_s=settings.egress.hook_timeout_s,
             clock=clock,
         )
+        self._watch = Watch(self._store)
         self._dispatcher = Dispatcher(
-            pipeline.run_next.remote, limit=settings.ingress.max_dispatched, finished=self._courier.wake, lost=self._lost
+            pipeline.run_next.remote, limit=settings.ingress.max_dispatched, finished=self._finished, lost=self._lost
         )
         self._recovery = Recovery(
             self._store,
@@ -129,7 +132,16 @@ class Ingress:
             reply_request_id=False,  # Ray's proxy does
         )
         service = Service(
-            self._store, self._blobs, self._keys, self._pictures, config, self._accepted, self._health, self._owed, self._detect
+            self._store,
+            self._blobs,
+            self._keys,
+            self._pictures,
+            config,
+            self._accepted,
+            self._health,
+            self._owed,
+            self._detect,
+            self._watch,
         )
         return create_app(service, self._lifespan)
 
@@ -154,6 +166,10 @@ class Ingress:
             await self._courier.stop()
             await self._hooks.close()
             await self._pictures.close()
+
+    def _finished(self) -> None:
+        self._courier.wake()
+        self._watch.wake()
 
     async def _lost(self, ticket: str) -> None:
         await self._recovery.lost(ticket)

@@ -23,7 +23,7 @@ from serve_app.deployments.retry import UNAVAILABLE, Patient, to_its_end
 from serve_app.families import framing
 from serve_app.options import Options
 from serve_app.settings import Secrets, Settings, blobs_of, database_of
-from serve_app.swap import FaceLimits, Stages, SwapError, find_faces, swap_faces
+from serve_app.swap import FaceLimits, Sources, Stages, SwapError, find_faces, swap_faces
 from serve_app.tasks.blobs import BlobMissing, BlobStore
 from serve_app.tasks.clock import clock_of
 from serve_app.tasks.database import open_database
@@ -69,6 +69,7 @@ class SwapPipeline:
         self._leases = Leases(self._store, lease_s=settings.pipeline.lease_s, renew_s=settings.pipeline.renew_s)
         self._database, self._pictures = Patient("the database"), Patient("the store of the pictures")
         self._slots, self._memory = Budget(settings.in_flight), Budget(_megapixels(settings))
+        self._sources = Sources(seconds=settings.pipeline.remember_s, most_bytes=settings.pipeline.remember_mb * 1_000_000)
         self._threads = ThreadPoolExecutor(settings.pipeline.threads, thread_name_prefix="picture")
         self._set(settings)
 
@@ -178,6 +179,7 @@ class SwapPipeline:
             more = await self._pictures(partial(self._blobs.get_more, task.id)) if options.pictures else []
             amount = await asyncio.get_running_loop().run_in_executor(self._threads, _most_pixels, source, target, more, options)
         attempt = self._models.attempt()
+        models = await self._models.description(self._family, attempt)
         async with contextlib.AsyncExitStack() as memory:
             with stages.measure("admission"):
                 await memory.enter_async_context(self._memory.lend(amount))
@@ -190,12 +192,12 @@ class SwapPipeline:
                 more=more,
                 limits=self._limits,
                 quality=self._settings.quality,
+                memory=self._sources.of(task.owner, repr(models)),
                 found=partial(self._found, task),
                 in_thread=await memory.enter_async_context(Crew(self._threads)),
                 stages=stages,
             )
         del source, target, more
-        models = await self._models.description(self._family, attempt)
         name = new_result_name(task.id, swapped.format.lower())
         key = f"results/{name}"
         try:

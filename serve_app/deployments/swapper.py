@@ -27,4 +27,4 @@ class FaceSwapper:
         return await self._swap(items)
 
     async def info(self) -> dict[str, dict[str, str]]:
-        return {"swap": self._swap.engine.info()}
+        return {"swap": self._swap.info()}

@@ -1,9 +1,12 @@
-"""Engines without weights or cost, for tests and load runs: one face in the middle of every frame, tinted for a swap."""
+"""Engines without weights, for tests and load runs: one face in the middle of every frame, tinted for a swap, on a simulated device."""
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import cv2
@@ -17,30 +20,52 @@ Item = TypeVar("Item")
 FACE = np.array([[0.3, 0.4], [0.7, 0.4], [0.5, 0.6], [0.35, 0.8], [0.65, 0.8]], np.float32)
 
 
-class FakeEngine(Generic[Item]):
-    """Passes items through; a batch of n sleeps seconds + n * seconds_per_item in the calling thread."""
+class Device:
+    """A simulated accelerator: one batch at a time, which takes seconds + n * seconds_per_item and no core.
 
-    def __init__(
-        self, *, seconds: float = 0.0, seconds_per_item: float = 0.0, slots: int = 1, buckets: tuple[int, ...] = (1, 2, 4, 8)
-    ) -> None:
-        self.buckets = buckets
-        self.slots = slots
-        self._seconds, self._seconds_per_item = seconds, seconds_per_item
-        self._items = 0
+    journal: folder in which this process's file says of every batch when it began, when it ended (seconds since the epoch) and how many
+    items it had; the first line is of the warm-up, without items.
+    """
+
+    def __init__(self, seconds: float = 0.0, seconds_per_item: float = 0.0, journal: Path | None = None) -> None:
+        self._seconds, self._seconds_per_item, self._journal = seconds, seconds_per_item, journal
+        self._lock = threading.Lock()
 
     def warm_up(self) -> None:
-        """Nothing to do."""
+        self._note(time.time(), 0)
+
+    def run(self, items: int) -> None:
+        with self._lock:
+            begin = time.time()
+            time.sleep(self._seconds + items * self._seconds_per_item)
+            self._note(begin, items)
+
+    def _note(self, begin: float, items: int) -> None:
+        if self._journal is not None:
+            self._journal.mkdir(parents=True, exist_ok=True)
+            with (self._journal / str(os.getpid())).open("a") as file:
+                file.write(f"{begin:.6f} {time.time():.6f} {items}\n")
+
+
+class FakeEngine(Generic[Item]):
+    """Passes items through, a batch at a time over the device; engines of one replica may share it."""
+
+    def __init__(self, device: Device | None = None, *, slots: int = 1, buckets: tuple[int, ...] = (1, 2, 4, 8)) -> None:
+        self.buckets = buckets
+        self.slots = slots
+        self._device = device or Device()
+
+    def warm_up(self) -> None:
+        self._device.warm_up()
 
     def info(self) -> dict[str, str]:
-        """Also how many items it has been given."""
-        return {"model": type(self).__name__, "runtime": "none", "precision": "none", "items": str(self._items)}
+        return {"model": type(self).__name__, "runtime": "none", "precision": "none"}
 
     def pre(self, item: Item) -> Item:
         return item
 
     def run(self, batch: Sequence[Item]) -> Sequence[Item]:
-        self._items += len(batch)
-        time.sleep(self._seconds + len(batch) * self._seconds_per_item)
+        self._device.run(len(batch))
         return batch
 
 

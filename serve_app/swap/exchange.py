@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from serve_app.options import Options
 from serve_app.swap.choice import Choice, Giver
 from serve_app.swap.errors import FAILED, TARGET, SwapError, raised, usable
-from serve_app.swap.look import Look, Opened, Source
+from serve_app.swap.look import Look, Opened
+from serve_app.swap.memory import Source
 from serve_app.vision.crowd import Crowd
 from serve_app.vision.face import FaceError, FaceSquare, Matrix, Patch, Pixels, Portrait, Square, SwapItem
 from serve_app.vision.quality import Quality
@@ -68,7 +69,8 @@ class Exchange:
             with self._excused(index, FAILED):
                 patches.append((raised(outcome), squares[index].matrix))
                 side = float(self._crowd.sides[index])
-                self._done[index] = self._framing.quality(item.target.features, self._crowd.faces.keypoints[index], side)
+                keypoints = self._crowd.faces.keypoints[index]
+                self._done[index] = self._framing.quality(item.target.features, keypoints, side, item.source.features)
         with self._stages.measure("paste"):
             return await self._in_thread(self._framing.paste, result, patches) if patches else result
 
@@ -104,8 +106,9 @@ class Exchange:
         (first, *_) = self._sources.values()
         used = next(index for index in self._crowd.by_size() if index in self._done)
         faces = [{**self._crowd.shown(index), **self._fate(index, options)} for index in range(len(self._crowd))]
+        remembered = {"remembered": True} if first.remembered else {}
         return {
-            "source": {**chosen(first.crowd, first.index), **self._source_quality(first)},
+            "source": {**chosen(first.crowd, first.index), **self._source_quality(first), **remembered},
             "target": {**chosen(self._crowd, used), "faces": faces},
         }
 
@@ -118,7 +121,7 @@ class Exchange:
 
     def _source_quality(self, source: Source) -> dict[str, object]:
         keypoints, side = source.crowd.faces.keypoints[source.index], float(source.crowd.sides[source.index])
-        return self._framing.quality(source.features, keypoints, side).shown()
+        return self._framing.quality(source.features, keypoints, side, None).shown()
 
 
 def chosen(crowd: Crowd, index: int) -> dict[str, object]:

@@ -11,13 +11,14 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from serve_app.options import NOTHING_ASKED, Options
+from serve_app.stages import Stages
 from serve_app.swap.choice import choose
 from serve_app.swap.errors import SOURCE, TARGET, SwapError, named
 from serve_app.swap.exchange import Exchange
 from serve_app.swap.look import Look, told
+from serve_app.swap.memory import NO_MEMORY, Memory
 from serve_app.swap.models import InThread, Models
 from serve_app.swap.result import write
-from serve_app.swap.stages import Stages
 from serve_app.vision.framing import Framing
 from serve_app.vision.image import ImageError
 
@@ -61,33 +62,35 @@ async def swap_faces(
     more: Sequence[bytes] = (),
     limits: FaceLimits = NO_LIMITS,
     quality: int = 95,
+    memory: Memory = NO_MEMORY,
     found: Callable[[], Awaitable[None]] | None = None,
     in_thread: InThread = asyncio.to_thread,
     stages: Stages | None = None,
 ) -> Swapped:
     """Faces of `source` put on those of `target` that `options` choose (picture files): of each the largest, unless they say otherwise.
 
-    framing: how the models want to see pictures. more: the further pictures of `options`. quality: of what is written with loss. `found` is
-    awaited once all faces are known: from then on the work is under way. Pixels outside the faces are the decoded target's own. Faces are
-    swapped in the order of their indexes; where two overlap, the later one sees what the earlier one left, as the framing has it.
+    framing: how the models want to see pictures. more: the further pictures of `options`. quality: of what is written with loss.
+    memory: of sources that were looked at before. `found` is awaited once all faces are known: from then on the work is under way.
+    Pixels outside the faces are the decoded target's own. Faces are swapped in the order of their indexes; where two overlap, the later
+    one sees what the earlier one left, as the framing has it.
     Raises SwapError.
     """
     stages = stages or Stages()
-    look = Look(models, framing, in_thread, stages, limits.at_once)
-    from_, onto = await look.open((SOURCE, source), (TARGET, target))
-    in_source, crowd = await look.find(from_, onto)
-    sources = await look.cut(None, from_, in_source, options)
-    del from_  # a decoded photograph may be 120 MB; from here on the square is enough
+    look = Look(models, framing, in_thread, stages, limits.at_once, memory)
+    sources = await look.recall(None, SOURCE, source, options)
+    *from_, onto = await look.open(*([] if sources else [(SOURCE, source)]), (TARGET, target))
+    *in_source, crowd = await look.find(*from_, onto)
+    if from_:
+        sources = await look.cut(None, from_.pop(), in_source.pop(), options)  # a photograph may be 120 MB; the square is enough
     for number in range(len(more)):
         if number != options.nearest:  # one after the other: all of them may not fit into memory
-            (opened,) = await look.open((_name_of(number, options), more[number]))
-            sources |= await look.cut(number, opened, (await look.find(opened))[0], options)
-            del opened
+            sources |= await look.sources(number, _name_of(number, options), more[number], options)
     nearest = None if options.nearest is None else await look.nearest(more[options.nearest], onto, crowd, limits.most)
     with named(TARGET):
         choice = choose(options, crowd, most=limits.most, min_face=limits.min_face, nearest=nearest)
     swap = Exchange(look, onto, crowd, choice, sources, found)
     pixels = await swap.run()
+    look.remember(sources)
     with stages.measure("encode"):
         try:
             written = await in_thread(write, replace(onto.picture, bgr=pixels), options.output, quality)
@@ -113,7 +116,7 @@ async def find_faces(
         {
             **crowd.shown(index),
             "keypoints": [[round(float(value), 1) for value in point] for point in crowd.faces.keypoints[index]],
-            **framing.quality(features.get(index), crowd.faces.keypoints[index], float(crowd.sides[index])).shown(),
+            **framing.quality(features.get(index), crowd.faces.keypoints[index], float(crowd.sides[index]), None).shown(),
         }
         for index in range(len(crowd))
     ]

@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 
 from serve_app.api.app import ApiConfig, create_app
 from serve_app.api.service import Service as ApiService
+from serve_app.api.watch import Watch
 from serve_app.egress.address import AddressPolicy
 from serve_app.egress.client import Egress
 from serve_app.tasks.blobs import BlobStore
@@ -159,7 +160,8 @@ def build(
         yield
         await out.close()
 
-    app = create_app(ApiService(store, blobs, keys, out, config, on_accepted or accept, health, Hooks(database), detect), lifespan)
+    said = on_accepted or accept
+    app = create_app(ApiService(store, blobs, keys, out, config, said, health, Hooks(database), detect, Watch(store)), lifespan)
     client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://swap.test")
     return Service(client, app, store, blobs, database, keys, folder, accepted, arrived)
 

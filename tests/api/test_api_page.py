@@ -113,7 +113,7 @@ def test_the_page_has_every_header() -> None:
     operations = [one for path in document()["paths"].values() for one in path.values()]
     described = {parameter["name"].lower() for one in operations for parameter in one["parameters"] if parameter["in"] == "header"}
     schemes = document()["components"]["securitySchemes"]
-    assert documented == described | {schemes["secret"]["name"], "authorization", "retry-after"}
+    assert documented == described | {schemes["secret"]["name"], "authorization", "retry-after", "server-timing"}
     assert all(f"`{name}`" in DOCS.lower() for name in EXPOSED)
     assert f"0 to {MAX_WAIT_S} seconds" in DOCS
 

@@ -91,6 +91,16 @@ async def test_who_waits_gets_the_finished_task(service: Service, headers: dict[
     assert (await service.client.get(f"/mj/image/{name}")).content == sample(9)
 
 
+async def test_a_submit_says_how_long_its_stages_took(service: Service) -> None:
+    for options, last in (({}, "accept"), ({"wait": 0.1}, "wait")):
+        timing = (await service.post(SWAP, {**swap_body(), "options": options})).headers["server-timing"]
+        stages = {name: float(took) for name, took in (one.split(";dur=") for one in timing.split(", "))}
+        assert list(stages)[:5] == ["admit", "body", "parse", "pictures", "accept"]
+        assert list(stages)[-1] == last
+        assert all(took >= 0 for took in stages.values())
+    assert stages["wait"] >= 100
+
+
 async def test_who_waits_hears_of_a_failure_and_of_a_cancel(service: Service) -> None:
     asked = asyncio.create_task(answer(service, {"Prefer": "wait=30"}))
     await asyncio.wait_for(service.arrived.wait(), 10)
@@ -109,15 +119,15 @@ async def test_who_waits_in_vain_gets_the_task_as_it_is(service: Service) -> Non
 async def test_who_waits_is_told_of_the_task_although_the_database_goes_away(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = asyncio.create_task(answer(service, {"Prefer": "wait=60"}))
     await asyncio.wait_for(service.arrived.wait(), 10)
-    seen, looked = service.store.get, asyncio.Event()
+    seen, looked = service.store.get_many, asyncio.Event()
 
-    async def away(id: str, owner: str | None = None) -> Task | None:
+    async def away(ids: Sequence[str], owner: str | None = None) -> list[Task]:
         looked.set()
         raise DatabaseUnavailable("PostgreSQL: ConnectionRefusedError")
 
-    monkeypatch.setattr(service.store, "get", away)
+    monkeypatch.setattr(service.store, "get_many", away)
     await asyncio.wait_for(looked.wait(), 10)
-    monkeypatch.setattr(service.store, "get", seen)
+    monkeypatch.setattr(service.store, "get_many", seen)
     id = service.accepted[0].id
     await service.finish(id, sample(9))
     body = await asyncio.wait_for(asked, 10)
@@ -129,6 +139,32 @@ async def test_who_waits_for_a_task_that_is_deleted_is_answered(service: Service
     await asyncio.wait_for(service.arrived.wait(), 10)
     await service.client.delete(f"/mj/task/{service.accepted[0].id}")
     assert (await asyncio.wait_for(asked, 10))["result"] == service.accepted[0].id
+
+
+async def test_all_who_wait_share_a_look_and_it_comes_when_a_task_has_ended(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "_LOOK_S", 60.0)
+    looks, seen, watching = list[int](), service.store.get_many, watch.Watch(service.store)
+
+    async def look(ids: Sequence[str], owner: str | None = None) -> list[Task]:
+        looks.append(len(ids))
+        return await seen(ids, owner)
+
+    monkeypatch.setattr(service.store, "get_many", look)
+    for _ in range(3):
+        await service.submit()
+    first, second, third = service.accepted
+    waiting = [asyncio.create_task(watching.ended(task, 30)) for task in (first, second, third)]
+    await asyncio.sleep(0)
+    for task, left in ((first, 3), (second, 2), (third, 1)):
+        if task is third:
+            await service.client.delete(f"/mj/task/{task.id}")
+        else:
+            await service.finish(task.id, sample(9))
+        watching.wake()
+        await asyncio.wait_for(waiting[service.accepted.index(task)], 10)
+        assert looks[-1] == left
+    assert looks == [3, 2, 1]
+    assert [one.result().status for one in waiting] == ["SUCCESS", "SUCCESS", "NOT_START"]
 
 
 async def test_where_too_many_wait_the_others_are_answered_at_once(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

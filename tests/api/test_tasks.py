@@ -48,6 +48,16 @@ async def test_a_task_is_seen_under_every_prefix_with_the_mode_of_its_own(servic
     assert seen[0]["mode"] == (prefix.removeprefix("/mj-").upper() or None)
 
 
+async def test_the_stages_of_the_work_stand_on_the_answer_once_it_has_ended(service: Service) -> None:
+    id = (await service.submit())["result"]
+    assert "server-timing" not in (await service.client.get(f"/mj/task/{id}/fetch")).headers
+    task = await service.store.claim("test", 30)
+    assert task is not None
+    assert await service.store.fail(task, "no face was found", {"stages": {"queue": 350.0, "decode": 14.8}})
+    answer = await service.client.get(f"/mj/task/{id}/fetch")
+    assert answer.headers["server-timing"] == "queue;dur=350, decode;dur=14.8"
+
+
 async def test_an_unknown_task(service: Service) -> None:
     for id in ("1724000000000123", "nope", "None", "%00", "%E5%9B%BE", "x" * 5000):
         for method, path in (

@@ -11,7 +11,8 @@ import pytest
 from starlette.types import Message
 
 from serve_app.api.body import PROGRESS_BYTES
-from serve_app.deployments.proxy import HugeBodies, OwnHeaders, WholePieces
+from serve_app.deployments import proxy
+from serve_app.deployments.proxy import PIECE_BYTES, HugeBodies, OwnHeaders, WholePieces
 from serve_app.settings import MOST_BODY_BYTES
 
 Receive = Callable[[], Awaitable[Message]]
@@ -42,14 +43,21 @@ async def through(receive: Receive) -> list[Message]:
     return seen
 
 
-async def test_a_body_byte_by_byte_becomes_few_pieces() -> None:
+async def test_a_slow_body_byte_by_byte_becomes_few_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proxy, "_PIECE_S", 0.0)  # all of it comes later than that
     seen = await through(receiving(*[b"x"] * (2 * PROGRESS_BYTES + 5)))
     assert [len(message["body"]) for message in seen] == [PROGRESS_BYTES, PROGRESS_BYTES, 5]
     assert [message["more_body"] for message in seen] == [True, True, False]
 
 
+async def test_a_fast_body_becomes_fewer_still() -> None:
+    seen = await through(receiving(*[b"x" * 65_536] * 9))
+    assert [len(message["body"]) for message in seen] == [PIECE_BYTES, PIECE_BYTES, 65_536]
+    assert [message["more_body"] for message in seen] == [True, True, False]
+
+
 async def test_large_pieces_stay_and_nothing_is_lost() -> None:
-    parts = [bytes([n]) * size for n, size in enumerate((3, PROGRESS_BYTES, 100_000, 0, 7))]
+    parts = [bytes([n]) * size for n, size in enumerate((3, PROGRESS_BYTES, 100_000, 0, PIECE_BYTES, 7))]
     assert b"".join(message["body"] for message in await through(receiving(*parts))) == b"".join(parts)
 
 

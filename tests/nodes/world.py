@@ -122,7 +122,7 @@ class World:
     def _environment(self) -> dict[str, str]:
         """Of every node, as an operator gives it."""
         return {
-            **{name: value for name, value in environment.DEFAULTS.items() if name != "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"},
+            **environment.EVERY_NODE,
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": self._token,
             "RAY_TMPDIR": str(self.folder / "ray"),

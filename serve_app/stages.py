@@ -1,4 +1,4 @@
-"""How long each stage of a swap took."""
+"""How long each stage of some work took."""
 
 from __future__ import annotations
 
