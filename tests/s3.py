@@ -34,7 +34,9 @@ class S3:
     It honours conditional writes, as S3 does. A start takes some 3 s.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        """host: the address of this machine that it listens on."""
+        self._host = host
         self._folder = Path(tempfile.mkdtemp(prefix="s3-"))
         (self._folder / "data").mkdir()
         self._numbers = itertools.count()
@@ -48,7 +50,7 @@ class S3:
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self._ports['s3.port']}"
+        return f"http://{self._host}:{self._ports['s3.port']}"
 
     @property
     def environment(self) -> dict[str, str]:
@@ -69,8 +71,8 @@ class S3:
         """Returns when it takes and gives pictures."""
         options = {
             "dir": self._folder / "data",
-            "ip": "127.0.0.1",
-            "ip.bind": "127.0.0.1",
+            "ip": self._host,
+            "ip.bind": self._host,
             **self._ports,
             # Alone, it need not wait long for other masters.
             "master.electionTimeout": "500ms",

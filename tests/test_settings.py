@@ -37,6 +37,31 @@ def test_every_setting_is_explained() -> None:
     assert "None |" not in settings_page().replace("| `None` |", "")
 
 
+def test_what_is_live_can_be_changed_where_it_is_read_and_nothing_else() -> None:
+    settings = Settings(data_dir=Path("elsewhere"))
+    changed = settings.changed("Ingress", {"limits": {"max_state": 9}, "rates": {"wrong_keys": None}})
+    assert (changed.limits.max_state, changed.rates.wrong_keys) == (9, None)
+    assert changed.limits.max_pixels == settings.limits.max_pixels
+    assert changed.data_dir == settings.data_dir
+    assert settings.limits.max_state == 1024
+    for wrong, said in (
+        ({"limits": {"max_bodies": 9}}, "cannot change limits.max_bodies; set it in args"),
+        ({"limits": {"max_statue": 9}}, "no setting limits.max_statue"),
+        ({"pipeline": {"quality": 90}}, "user_config of Ingress cannot change pipeline.quality"),
+        ({"limits": 9}, "limits is a group"),
+        ({"limits": {"max_state": -1}}, "max_state"),
+        ({"family": "fake"}, "cannot change family"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            settings.changed("Ingress", wrong)
+
+
+def test_a_pipeline_claims_two_batches_of_a_swapper() -> None:
+    assert Settings().in_flight == 4
+    assert Settings.model_validate({"swapper": {"slots": 1, "buckets": [1, 2, 8]}}).in_flight == 16
+    assert Settings.model_validate({"pipeline": {"in_flight": 3}}).in_flight == 3
+
+
 def test_the_shipped_config_is_valid_and_stays_on_loopback() -> None:
     config = cluster.load_config(ROOT / "config" / "local.yaml")
     assert config.http_options.host == "127.0.0.1"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import time
 from collections import OrderedDict
+from collections.abc import Callable
 
 import limits
 from limits.aio.storage import MemoryStorage
@@ -15,6 +17,7 @@ from serve_app.api.errors import Answer, ApiError
 
 _MAX_COUNTED = 5_000  # the library looks at all of them at each hit: 0.4 ms
 _MAX_KNOWN = 10_000
+_parsed = functools.cache(limits.parse)
 
 
 class Rates:
@@ -25,9 +28,10 @@ class Rates:
     """
 
     def __init__(self, config: RateConfig) -> None:
-        self._keys = _Limit(config.submits_per_key, "submits with this key")
-        self._addresses = _Limit(config.submits_per_address, "submits from your address")
-        self._wrong = _Limit(config.wrong_keys, "wrong keys from your address")
+        """config: read at each request; what was counted stays counted where it changes."""
+        self._keys = _Limit(lambda: config.submits_per_key, "submits with this key")
+        self._addresses = _Limit(lambda: config.submits_per_address, "submits from your address")
+        self._wrong = _Limit(lambda: config.wrong_keys, "wrong keys from your address")
         self._known: OrderedDict[bytes, None] = OrderedDict()
         self._tried: OrderedDict[bytes, None] = OrderedDict()
 
@@ -63,25 +67,30 @@ class Rates:
 
 
 class _Limit:
-    """One limit for many who. text: such as "600/minute"; None for no limit."""
+    """One limit for many who. text: it as it is now, such as "600/minute"; None for no limit."""
 
-    def __init__(self, text: str | None, what: str) -> None:
-        self._limit = limits.parse(text) if text else None
+    def __init__(self, text: Callable[[], str | None], what: str) -> None:
+        self._text = text
         self._what = what
         self._storage = MemoryStorage()
         self._limiter = SlidingWindowCounterRateLimiter(self._storage)
 
     async def count(self, who: str) -> None:
-        if self._limit is None:
+        if (limit := self._limit) is None:
             return
         if len(self._storage.storage) > _MAX_COUNTED:
             await self._storage.reset()  # so many different ones: counting starts anew, and memory and time stay bounded
-        if not await self._limiter.hit(self._limit, who):
-            raise await self._refusal(self._limit, who)
+        if not await self._limiter.hit(limit, who):
+            raise await self._refusal(limit, who)
 
     async def check(self, who: str) -> None:
-        if self._limit is not None and not await self._limiter.test(self._limit, who):
-            raise await self._refusal(self._limit, who)
+        if (limit := self._limit) is not None and not await self._limiter.test(limit, who):
+            raise await self._refusal(limit, who)
+
+    @property
+    def _limit(self) -> limits.RateLimitItem | None:
+        text = self._text()
+        return _parsed(text) if text else None
 
     async def _refusal(self, limit: limits.RateLimitItem, who: str) -> ApiError:
         window = await self._limiter.get_window_stats(limit, who)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from tqdm import tqdm
@@ -19,12 +18,15 @@ from serve_app.cli.keys import app as keys
 from serve_app.cli.options import DEFAULT_CONFIG
 from serve_app.cli.store import app as store
 from serve_app.deployments import environment
-from serve_app.deployments.supervisor import Stop, stop_on_signal, supervise
+from serve_app.deployments.supervisor import Stop, stop_on_signal, supervise, wait_for_stop
 from serve_app.deployments.unfit import refuse_unfit
 from serve_app.engines import catalog, download, fetch, runtimes, weights
 from serve_app.families import resolve
 from serve_app.metrics import metrics_page
 from serve_app.settings import Secrets, settings_page
+
+if TYPE_CHECKING:
+    from ray.serve.schema import ServeDeploySchema
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -66,7 +68,7 @@ def serve(
     metrics_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port for Prometheus, on loopback; else a free one")] = None,
     json_logs: Annotated[bool, typer.Option("--json-logs", help="Logs in JSON, whatever the file says")] = False,
 ) -> None:
-    """Start everything on this machine; Ctrl-C stops it all again."""
+    """Start everything on this machine; Ctrl-C stops it all again, and SIGUSR1 has the config file read again."""
     raise typer.Exit(supervise(lambda folder: _serve(folder, config, host, port, family, data, metrics_port, json_logs)))
 
 
@@ -84,18 +86,32 @@ def _serve(
     from serve_app.deployments import access, cluster  # Ray reads the environment when it is imported
 
     overrides = {key: value for key, value in (("family", family), ("data_dir", data)) if value is not None}
-    try:
-        runtimes.check_twins()
+
+    def read() -> ServeDeploySchema:
         document = cluster.load_config(config, host=host, port=port, settings=overrides, json_logs=json_logs)
         settings = resolve(cluster.settings_of(document))
-        access.refuse_open(document.http_options.host, settings, secrets := Secrets())
-        cluster.refuse_occupied(document)
-        if secrets.blobs_url is not None:
-            refuse_unfit(secrets.blobs_url)  # build() does it as well, where the reason stands below a page of Ray's
+        access.refuse_open(document.http_options.host, settings, Secrets())
         outward = access.outward(document.http_options.host, settings)
         if outward != settings:
             _say("egress.allow_private: loopback is left out, for others can reach this address")
             document.applications[0].args["egress"] = outward.egress.model_dump(mode="json")
+        return document
+
+    def again() -> None:
+        try:
+            cluster.deploy(read())
+        except (ValueError, RuntimeError) as error:
+            _say(f"the config file is not taken: {error}")
+        else:
+            _say("the config file holds")
+
+    try:
+        runtimes.check_twins()
+        document, secrets = read(), Secrets()
+        settings = resolve(cluster.settings_of(document))
+        cluster.refuse_occupied(document)
+        if secrets.blobs_url is not None:
+            refuse_unfit(secrets.blobs_url)  # build() does it as well, where the reason stands below a page of Ray's
         if settings.family == "builtin":
             prepare_builtin(settings.models_dir / "builtin")
         _say("starting Ray Serve (about 15 s) ...")
@@ -106,7 +122,10 @@ def _serve(
             with cluster.running(document):
                 header = HEADER if access.protected(settings, secrets) else ""
                 _say(READY.format(base=cluster.base_url(document), family=settings.family, header=header))
-                _wait_for_stop()
+                try:
+                    wait_for_stop(again)
+                except Stop:
+                    _say("stopping: running tasks are finished first ...")
     except (Stop, SystemExit):  # while it starts, Ray turns the signal into SystemExit
         _say("stopped before it was ready")
         return 0
@@ -115,14 +134,6 @@ def _serve(
         return 1
     _say("stopped")
     return 0
-
-
-def _wait_for_stop() -> None:
-    try:
-        while True:
-            signal.pause()
-    except Stop:
-        _say("stopping: running tasks are finished first ...")
 
 
 def _say(text: str) -> None:

@@ -17,7 +17,7 @@ from serve_app.cli.options import DEFAULT_CONFIG, Config, Data, aligned, fail
 from serve_app.tasks.clock import DAY_MS, HOUR_MS
 from serve_app.tasks.database import now_ms
 from serve_app.tasks.hook_secret import checked, new_secret
-from serve_app.tasks.keys import Key, KeyRing, KeyUse
+from serve_app.tasks.keys import MOST_WEIGHT, Key, KeyRing, KeyUse
 
 T = TypeVar("T")
 
@@ -33,7 +33,8 @@ GENERATE = "generate"
 SECRET = "Signs the callbacks of its tasks: generate, or whsec_..., or - to read that from standard input"
 _SPAN = re.compile(r"(\d{1,5})([hd])")
 _UNITS_MS = {"h": HOUR_MS, "d": DAY_MS}
-_HEADS = ("id", "label", "role", "state", "today", "in all", "unfinished", "created", "expires")
+WEIGHT = "Its share of the turns beside other keys that have tasks waiting"
+_HEADS = ("id", "label", "role", "state", "weight", "today", "in all", "unfinished", "created", "expires")
 
 app = typer.Typer(no_args_is_help=True, help="Keys: who may ask, and how much. With the first one, nobody gets in without.")
 
@@ -44,6 +45,7 @@ def create(
     role: Annotated[Literal["user", "admin"], typer.Option(help="user: its own tasks; admin: everybody's")] = "user",
     daily: Annotated[int | None, typer.Option(min=1, help="Submits a day; no limit without")] = None,
     concurrent: Annotated[int | None, typer.Option(min=1, help="Tasks unfinished at a time; no limit without")] = None,
+    weight: Annotated[int, typer.Option(min=1, max=MOST_WEIGHT, help=WEIGHT)] = 1,
     expires: Annotated[str | None, typer.Option(help="After 12h or 30d, or at 2030-01-31 or 2030-01-31T18:00; never without")] = None,
     hook_secret: Annotated[str | None, typer.Option(help=SECRET)] = None,
     config: Config = DEFAULT_CONFIG,
@@ -53,7 +55,7 @@ def create(
 
     async def work(ring: KeyRing) -> tuple[Key, str]:
         until = None if expires is None else moment(expires, now_ms())
-        return await ring.create(label, role, daily, concurrent, until, secret)
+        return await ring.create(label, role, daily, concurrent, until, secret, weight)
 
     secret = None if hook_secret is None else _secret("create", hook_secret)
     key, token = _on_keys("create", work, config, data)
@@ -80,6 +82,19 @@ def revoke(
     if not _on_keys("revoke", lambda ring: ring.revoke(id), config, data):
         fail("key revoke", f"there is no key {id}; faceswap key list shows them")
     typer.echo(f"key {id} is revoked")
+
+
+@app.command("weight")
+def set_weight(
+    id: Annotated[str, typer.Argument(help="The key's id, as `faceswap key list` shows it")],
+    weight: Annotated[int, typer.Argument(min=1, max=MOST_WEIGHT, help=WEIGHT)],
+    config: Config = DEFAULT_CONFIG,
+    data: Data = None,
+) -> None:
+    """Change a key's weight. It holds from the next task that is begun, also for those that wait already."""
+    if not _on_keys("weight", lambda ring: ring.set_weight(id, weight), config, data):
+        fail("key weight", f"there is no key {id}; faceswap key list shows them")
+    typer.echo(f"key {id} has the weight {weight}")
 
 
 @app.command("hook-secret")
@@ -140,6 +155,7 @@ def _line(use: KeyUse, now: int) -> tuple[str, ...]:
         key.label or "-",
         key.role,
         key.state(now),
+        str(key.weight),
         _of(use.today, key.quota.daily),
         str(use.total),
         _of(use.unfinished, key.quota.concurrent),

@@ -23,6 +23,7 @@ class Deployment:
     gpus: float = 0.0
     scaling: AutoscalingConfig | None = None
     options: dict[str, Any] = field(default_factory=dict)
+    user_config: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def of(cls, given: dict[str, Any], place: Place, scaling: AutoscalingConfig | None) -> Deployment:
@@ -40,6 +41,7 @@ class Deployment:
             gpus=_number(options.get("num_gpus"), 0.0),
             scaling=scaling,
             options=options,
+            user_config=given.get("user_config") or {},
         )
 
 

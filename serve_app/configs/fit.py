@@ -21,8 +21,10 @@ def together(settings: Settings, listed: Mapping[str, Deployment], at: Place) ->
     every = {name: listed.get(name, Deployment(name, (*at, "deployments"))) for name in ALL}
     yield from _ingress(settings, every["Ingress"])
     yield from _dispatching(settings, every["Ingress"], every["SwapPipeline"], (*at, "args", "ingress", "max_dispatched"))
+    yield from _claims(settings, every["SwapPipeline"], every["FaceSwapper"], (*at, "args", "pipeline", "in_flight"))
     for one in every.values():
         yield from _scaling(one)
+        yield from _live(settings, one)
     for one, buckets in ((every["FaceDetector"], settings.detector.buckets), (every["FaceSwapper"], settings.swapper.buckets)):
         yield from _models(settings, one, max(buckets), (*at, "args"))
 
@@ -62,6 +64,22 @@ def _dispatching(settings: Settings, ingress: Deployment, pipeline: Deployment, 
                 f"with {each * ingress.least} calls SwapPipeline never grows to {pipeline.most} replicas, for which Serve wants {wanted:g}"
             )
             yield Finding(at, text, harmless=True)
+
+
+def _claims(settings: Settings, pipeline: Deployment, swapper: Deployment, at: Place) -> Iterator[Finding]:
+    claims, batches = settings.in_flight * pipeline.most, 2 * settings.swapper.slots * max(settings.swapper.buckets) * max(1, swapper.most)
+    if claims > batches:
+        begun = f"{claims} tasks ({settings.in_flight} in each of {pipeline.most} SwapPipeline) may be begun at a time"
+        more = f"more than the {batches} of two batches for each of {max(1, swapper.most)} FaceSwapper"
+        text = f"{begun}, {more}: what is begun is in order no more, and another key's task waits for it"
+        yield Finding(at, text, harmless=True)
+
+
+def _live(settings: Settings, one: Deployment) -> Iterator[Finding]:
+    try:
+        settings.changed(one.name, one.user_config)
+    except ValueError as error:
+        yield Finding((*one.place, "user_config"), str(error))
 
 
 def _scaling(one: Deployment) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, ParamSpec, TypeVar
 
@@ -24,31 +25,45 @@ class Budget:
 
     def __init__(self, total: int) -> None:
         self._total = self._free = total
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._waiting: deque[_Wish] = deque()
+
+    def resize(self, total: int) -> None:
+        """From now on. What is lent stays lent; nothing more is until it fits."""
+        self._free += total - self._total
+        self._total = total
+        self._next()
 
     @contextlib.asynccontextmanager
     async def lend(self, amount: int) -> AsyncIterator[None]:
         """Wait for `amount`, and have it while the block runs."""
-        amount = min(amount, self._total)
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((amount, turn))
+        wish = _Wish(amount, asyncio.get_running_loop().create_future())
+        self._waiting.append(wish)
         self._next()
         try:
-            await turn
+            await wish.turn
             yield
         finally:
-            if turn.cancelled():  # while it waited
-                self._waiting = deque(other for other in self._waiting if other[1] is not turn)
+            if wish.turn.cancelled():  # while it waited
+                self._waiting = deque(other for other in self._waiting if other is not wish)
             else:
-                self._free += amount
+                self._free += wish.amount
             self._next()
 
     def _next(self) -> None:
-        while self._waiting and (self._waiting[0][1].cancelled() or self._waiting[0][0] <= self._free):
-            amount, turn = self._waiting.popleft()
-            if not turn.cancelled():
-                self._free -= amount
-                turn.set_result(None)
+        while self._waiting and (self._waiting[0].turn.cancelled() or min(self._waiting[0].amount, self._total) <= self._free):
+            wish = self._waiting.popleft()
+            if not wish.turn.cancelled():
+                wish.amount = min(wish.amount, self._total)
+                self._free -= wish.amount
+                wish.turn.set_result(None)
+
+
+@dataclass(eq=False, slots=True)
+class _Wish:
+    """amount: what is wished for, and then what was lent."""
+
+    amount: int
+    turn: asyncio.Future[None]
 
 
 class Crew:

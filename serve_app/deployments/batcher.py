@@ -68,6 +68,7 @@ class Batcher(Generic[Item, Result]):
         self._max_queued = max_queued
         self._held = self._done = 0
         self._free = engine.slots
+        self._most = engine.buckets[-1]
         self._calls: deque[deque[Entry]] = deque()
         self._running: set[asyncio.Task[None]] = set()
         # Two pools, so that the CPU work of many items never keeps a free slot from running.
@@ -95,6 +96,10 @@ class Batcher(Generic[Item, Result]):
                 raise outcome
         return outcomes
 
+    def use_buckets(self, sizes: Sequence[int]) -> None:
+        """From the next batch on, none is larger than the largest of these; nor than the engine was made for."""
+        self._most = max(size for size in self.engine.buckets if size <= max(sizes))
+
     async def _on_cpu(self, step: Callable[..., Any], rows: Sequence[tuple[Any, ...]]) -> list[Any]:
         """`step` of each row in a thread; its result or its error. A row that ends in an error keeps it."""
         loop = asyncio.get_running_loop()
@@ -119,7 +124,7 @@ class Batcher(Generic[Item, Result]):
         return await asyncio.gather(*(entry.raw for entry in entries), return_exceptions=True)  # cancelled, it cancels them all
 
     def _fill_slots(self) -> None:
-        while self._free and (batch := self._take(self.engine.buckets[-1])):
+        while self._free and (batch := self._take(self._most)):
             self._free -= 1
             task = asyncio.get_running_loop().create_task(self._occupy_slot(batch))
             self._running.add(task)

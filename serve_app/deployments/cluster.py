@@ -20,11 +20,13 @@ import ray
 import yaml
 from ray import serve
 from ray.serve._private.api import serve_start
+from ray.serve.context import _get_global_client
 from ray.serve.schema import LoggingConfig, ServeDeploySchema
 
 from serve_app.settings import Settings
 
 READY_TIMEOUT_S = 120.0
+DRAIN_MORE_S = 5.0
 OBJECT_STORE_BYTES = 512 * 1024**2
 
 
@@ -57,6 +59,9 @@ def load_config(
         for application in config.applications:
             merged = Settings.model_validate({**application.args, **(settings or {})})
             application.args = merged.absolute(Path.cwd()).model_dump(mode="json")
+            for deployment in application.deployments:
+                if isinstance(deployment.user_config, dict):
+                    merged.changed(deployment.name, deployment.user_config)
     except (yaml.YAMLError, ValueError, OSError) as error:
         raise ValueError(f"{path}: {error}") from error
     return config
@@ -102,21 +107,45 @@ def running(config: ServeDeploySchema) -> Iterator[None]:
     """The applications of `config`, answering; stopped at the end. Needs a cluster. Raises StartError."""
     refuse_occupied(config)
     try:
-        with _quiet():
-            client = serve_start(
-                http_options=config.http_options.model_dump(),
-                proxy_location=config.proxy_location,
-                global_logging_config=config.logging_config,
-                global_tracing_config=config.tracing_config,
-            )
-            client.deploy_apps(config, _blocking=False)
-            _wait_until_running({application.name for application in config.applications})
-            client.wait_for_proxies_serving()
-        _ask_health(config)
-        yield
+        start(config)
+        try:
+            yield
+        finally:
+            _drain(config)
     finally:
         with _quiet():
             serve.shutdown()  # type: ignore[no-untyped-call]  # Ray has no annotation there
+
+
+def start(config: ServeDeploySchema) -> None:
+    """Serve on the cluster, and the applications of `config` on it, answering. Raises StartError."""
+    with _quiet():
+        serve_start(
+            http_options=config.http_options.model_dump(),
+            proxy_location=config.proxy_location,
+            global_logging_config=config.logging_config,
+            global_tracing_config=config.tracing_config,
+        )
+    deploy(config)
+    _ask_health(config)
+
+
+def deploy(config: ServeDeploySchema) -> None:
+    """What runs becomes what `config` says, replica by replica where replicas have to be new; returns when it is so. Raises StartError."""
+    with _quiet():
+        client = _get_global_client()
+        assert client is not None  # it raises where there is none
+        client.deploy_apps(config, _blocking=False)
+        _wait_until_running({application.name for application in config.applications})
+        client.wait_for_proxies_serving()
+
+
+def _drain(config: ServeDeploySchema) -> None:
+    """Before the models are gone that running tasks need: Serve stops all deployments at once."""
+    for application in config.applications:
+        drain_s = Settings.model_validate(application.args).pipeline.drain_s
+        with contextlib.suppress(Exception):  # no pipeline is there, or none answers: leases run out by themselves
+            serve.get_deployment_handle("SwapPipeline", application.name).broadcast("drain").results(timeout_s=drain_s + DRAIN_MORE_S)
 
 
 def refuse_occupied(config: ServeDeploySchema) -> None:
@@ -154,15 +183,20 @@ def _wait_until_running(names: set[str]) -> None:
 
 
 def _ask_health(config: ServeDeploySchema) -> None:
-    """One real answer over HTTP, models included, before anybody is told that the service is ready."""
+    """One real answer over HTTP, models included, before anybody is told that the service is ready. Models at zero replicas are started."""
     direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # this machine needs no proxy to reach itself
-    try:
-        with direct.open(base_url(config) + "/health", timeout=READY_TIMEOUT_S) as answer:
-            health = json.load(answer)
-    except (OSError, ValueError) as error:
-        raise StartError(f"the service does not answer on {base_url(config)}: {error}") from error
-    if health.get("status") != "ok":
-        raise StartError(f"the service answers, but {health.get('status')}")
+    deadline = time.monotonic() + READY_TIMEOUT_S
+    while True:
+        try:
+            with direct.open(base_url(config) + "/health", timeout=READY_TIMEOUT_S) as answer:
+                health = json.load(answer)
+        except (OSError, ValueError) as error:
+            raise StartError(f"the service does not answer on {base_url(config)}: {error}") from error
+        if health.get("status") == "ok":
+            return
+        if time.monotonic() > deadline:
+            raise StartError(f"the service answers, but {health.get('status')}")
+        time.sleep(0.5)
 
 
 @contextlib.contextmanager

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from serve_app.deployments import logs
+from serve_app.deployments import live, logs
 from serve_app.deployments.batcher import Batcher
 from serve_app.deployments.recorder import recorder
 from serve_app.families import detector_engines
@@ -15,10 +16,17 @@ from serve_app.vision.face import FaceError, Faces, FaceSquare, Floats, Frame
 class FaceDetector:
     def __init__(self, settings: Settings) -> None:
         logs.to_serve()
+        self._settings = settings
         detect, identify = detector_engines(settings)
         most, family, record = settings.detector.max_queued, settings.family, recorder()
         self._detect: Batcher[tuple[Frame, ...], Faces] = Batcher(detect, max_queued=most, model="detect", family=family, record=record)
         self._identify: Batcher[FaceSquare, Floats] = Batcher(identify, max_queued=most, model="identify", family=family, record=record)
+
+    async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        """Ray Serve calls this with the deployment's `user_config`, at the start and when it changes."""
+        buckets = live.changed("FaceDetector", self._settings, user_config).detector.buckets
+        for batcher in (self._detect, self._identify):
+            batcher.use_buckets(buckets)
 
     async def detect(self, pictures: Sequence[tuple[Frame, ...]]) -> list[Faces | FaceError]:
         return await self._detect(pictures)

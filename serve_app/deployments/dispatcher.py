@@ -37,7 +37,7 @@ class Dispatcher:
         lost: Callable[[str], Awaitable[None]],
     ) -> None:
         self._run_next = run_next
-        self._limit = limit
+        self.limit = limit
         self._finished = finished
         self._lost = lost
         self._wanted = 0
@@ -66,7 +66,7 @@ class Dispatcher:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            while self._wanted and len(self._calls) < self._limit:
+            while self._wanted and len(self._calls) < self.limit:
                 if (pause := self._resume_at - now()) > 0:
                     await asyncio.sleep(pause)
                     continue

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from ray import serve
@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from serve_app.api.app import ApiConfig, Service, create_app
 from serve_app.api.schema import task_json
 from serve_app.api.watch import Watch
-from serve_app.deployments import environment, logs
+from serve_app.deployments import environment, live, logs
 from serve_app.deployments.dispatcher import Dispatcher
 from serve_app.deployments.gauges import Gauges
 from serve_app.deployments.recorder import recorder
@@ -27,7 +27,7 @@ from serve_app.egress.address import AddressPolicy
 from serve_app.egress.client import Egress
 from serve_app.engines.runtimes import versions
 from serve_app.metrics import BUILD
-from serve_app.settings import Secrets, Settings, blobs_of, database_of
+from serve_app.settings import CurrentLimits, CurrentRates, Secrets, Settings, blobs_of, change, database_of
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.clock import clock_of
 from serve_app.tasks.database import open_database
@@ -58,6 +58,8 @@ class Ingress:
         logs.to_serve()
         environment.complain()
         self._settings = settings
+        # What all who read them have, changed in place.
+        self._limits, self._rates = CurrentLimits(**dict(settings.limits)), CurrentRates(**dict(settings.rates))
         self._secrets = Secrets()
         self._pipeline, self._detector, self._swapper = pipeline, detector, swapper
         self._record = record = recorder()
@@ -115,14 +117,22 @@ class Ingress:
         here = versions()
         record(BUILD, version=here.get("faceswap-serve", ""), family=settings.family, ray=here.get("ray", ""), python=here["python"])
 
+    async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        """Ray Serve calls this with the deployment's `user_config`, at the start and when it changes."""
+        settings = live.changed("Ingress", self._settings, user_config)
+        change(self._limits, settings.limits)
+        change(self._rates, settings.rates)
+        self._store.bound(settings.limits.deadline_s, Bounds(settings.limits.max_unfinished, settings.limits.key_share))
+        self._dispatcher.limit = self._recovery.limit = settings.ingress.max_dispatched
+
     def __serve_build_asgi_app__(self) -> Starlette:
         settings, secret = self._settings, self._secrets.secret
         config = ApiConfig(
             secret=secret.get_secret_value() if secret else None,
             notify_hook=self._secrets.notify_hook,
             public_url=self._secrets.public_url,
-            limits=settings.limits,
-            rates=settings.rates,
+            limits=self._limits,
+            rates=self._rates,
             trusted_proxies=settings.trusted_proxies,
             instances=settings.instances,
             picture_timeout_s=settings.egress.picture_timeout_s,

@@ -68,6 +68,15 @@ class Leases:
             self._working.discard(lease)
             renewal.cancel()
 
+    async def give_back(self) -> int:
+        """All claims at once, whose bodies are cancelled, but for those whose end is being written. How many."""
+        bodies = [lease.body for lease in self._working if not lease.settling]
+        for body in bodies:
+            body.cancel()
+        if bodies:
+            await asyncio.wait(bodies)
+        return len(bodies)
+
     async def _renew(self, lease: Lease) -> None:
         pause, waits = self._renew_s, pauses()
         while True:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -17,7 +18,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serve_app import tracing
 from serve_app.about import about
-from serve_app.deployments import logs
+from serve_app.deployments import live, logs
 from serve_app.deployments.admission import Budget, Crew, pixels
 from serve_app.deployments.leases import Lease, Leases, TaskLost
 from serve_app.deployments.recorder import recorder
@@ -74,7 +75,8 @@ class SwapPipeline:
     def __init__(self, settings: Settings, detector: DeploymentHandle[Any], swapper: DeploymentHandle[Any]) -> None:
         logs.to_serve()
         cv2.setNumThreads(1)  # threads are ours: one picture, one core
-        self._settings, secrets = settings.pipeline, Secrets()
+        self._given, secrets = settings, Secrets()
+        self._draining = False
         self._family = settings.family
         self._framing = framing(settings)
         self._blobs = BlobStore(blobs_of(settings, secrets), make=False)
@@ -84,25 +86,44 @@ class SwapPipeline:
         self._models = RemoteModels(detector, swapper)
         self._leases = Leases(self._store, lease_s=settings.pipeline.lease_s, renew_s=settings.pipeline.renew_s)
         self._database, self._pictures = Patient("the database"), Patient("the store of the pictures")
-        self._slots = asyncio.Semaphore(settings.pipeline.in_flight)
-        room = min(settings.swapper.max_queued, settings.detector.max_queued // 2)  # a call that asks for more is refused for ever
-        self._limits = FaceLimits(settings.limits.max_faces, settings.pipeline.min_face, at_once=min(16, room))
-        self._memory = Budget(int(settings.pipeline.max_megapixels * 1e6))
+        self._slots, self._memory = Budget(settings.in_flight), Budget(_megapixels(settings))
         self._sources = Sources(seconds=settings.pipeline.remember_s, most_bytes=settings.pipeline.remember_mb * 1_000_000)
         self._threads = ThreadPoolExecutor(settings.pipeline.threads, thread_name_prefix="picture")
+        self._set(settings)
+
+    async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        """Ray Serve calls this with the deployment's `user_config`, at the start and when it changes."""
+        self._set(live.changed("SwapPipeline", self._given, user_config))
+
+    def _set(self, settings: Settings) -> None:
+        """What is under way goes on as it began."""
+        self._settings = settings.pipeline
+        self._slots.resize(settings.in_flight)
+        self._memory.resize(_megapixels(settings))
+        room = min(settings.swapper.max_queued, settings.detector.max_queued // 2)  # a call that asks for more is refused for ever
+        self._limits = FaceLimits(settings.limits.max_faces, settings.pipeline.min_face, at_once=min(16, room))
 
     async def run_next(self, ticket: str) -> bool:
         """Work on the best waiting task; false when there is none. Which one is decided at the last moment, in the claim.
 
         ticket: the caller's name for this call; the task's lease is held under it. Raises DatabaseUnavailable where the claim does.
         """
-        async with self._slots:
-            task = await self._claim(ticket)
+        async with self._slots.lend(1):
+            task = None if self._draining else await self._claim(ticket)
             if task is None:
                 return False
             with about(task=task.id, key=task.owner), tracing.resumed("swap", task.traceparent, task=task.id, attempt=task.attempt):
                 await self._run(task, ticket)
             return True
+
+    async def drain(self) -> int:
+        """Claim nothing more. What is worked on has `pipeline.drain_s` to end; the rest is given back uncounted. How many those were."""
+        self._draining = True
+        try:
+            async with asyncio.timeout(self._settings.drain_s), self._slots.lend(sys.maxsize):  # all of them
+                return 0
+        except TimeoutError:
+            return await self._leases.give_back()
 
     async def detect(self, data: bytes) -> dict[str, object]:
         """The faces of a picture file; `error` alone where it cannot be looked at. Tasks and such pictures share the memory."""
@@ -246,6 +267,10 @@ class SwapPipeline:
     def _deadline(self, task: Task) -> float:
         """By the clock of the running loop."""
         return asyncio.get_running_loop().time() + (task.deadline - self._clock()) / 1000
+
+
+def _megapixels(settings: Settings) -> int:
+    return int(settings.pipeline.max_megapixels * 1e6)
 
 
 def _most_pixels(source: bytes, target: bytes, more: Sequence[bytes], options: Options) -> int:

@@ -41,7 +41,7 @@ class Recovery:
         self._blobs = blobs
         self._cover = cover
         self._ended = ended
-        self._limit = limit
+        self.limit = limit
         self._settle_s = settle_s
         self._settled_at = float("-inf")
 
@@ -66,7 +66,7 @@ class Recovery:
 
     async def _take_up(self) -> None:
         if time.monotonic() >= self._settled_at:
-            await self._store.take_expired(self._limit)
+            await self._store.take_expired(self.limit)
         self._cover(await self._store.count_waiting())
 
     @contextlib.contextmanager

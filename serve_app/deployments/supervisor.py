@@ -15,8 +15,10 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from queue import SimpleQueue
 from types import FrameType
 
+AGAIN = signal.SIGUSR1
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 PREFIX = "faceswap-"
 PR_SET_PDEATHSIG = 1
@@ -29,8 +31,8 @@ class Stop(BaseException):
 def supervise(work: Callable[[Path], int]) -> int:
     """Run `work(folder)` in a session of its own with a temporary folder; its exit status.
 
-    In `work`, a stop is the exception Stop, raised in the main thread (see `stop_on_signal`). Call this before threads
-    are started: it forks.
+    In `work`, a stop is the exception Stop, raised in the main thread (see `stop_on_signal`); SIGUSR1 is passed on. Call this before
+    threads are started: it forks.
     """
     prune()
     folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
@@ -39,6 +41,7 @@ def supervise(work: Callable[[Path], int]) -> int:
         os._exit(_in_own_session(work, folder))
     for number in FORWARDED:
         signal.signal(number, lambda *_: os.kill(child, signal.SIGTERM))
+    signal.signal(AGAIN, lambda *_: os.kill(child, AGAIN))
     _, status = os.waitpid(child, 0)
     sweep(child)
     shutil.rmtree(folder, ignore_errors=True)
@@ -55,10 +58,19 @@ def stop_on_signal() -> None:
     signal.signal(signal.SIGTERM, stop)
 
 
+def wait_for_stop(again: Callable[[], None]) -> None:
+    """Until Stop is raised. Calls `again` at each SIGUSR1."""
+    asked: SimpleQueue[None] = SimpleQueue()  # whose `put` may interrupt its `get`
+    signal.signal(AGAIN, lambda *_: asked.put(None))
+    while True:
+        asked.get()
+        again()
+
+
 def _in_own_session(work: Callable[[Path], int], folder: Path) -> int:
     os.setsid()
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)  # a killed parent stops the work too
-    for number in FORWARDED:
+    for number in (*FORWARDED, AGAIN):
         signal.signal(number, signal.SIG_IGN)
     stop_on_signal()
     try:

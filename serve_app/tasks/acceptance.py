@@ -49,10 +49,14 @@ class Acceptance:
         self._database = database
         self._blobs = blobs
         self._clock = clock
-        self._deadline_s = deadline_s
-        self._meter = Meter(database, bounds, deadline_s, clock, (CANCELLED, OVERDUE)) if bounds else None
+        self.bound(deadline_s, bounds)
         self._submits: set[asyncio.Task[Task]] = set()
         self._failed: tuple[int, DatabaseUnavailable] | None = None  # the last accepting commit, when and why
+
+    def bound(self, deadline_s: float, bounds: Bounds | None) -> None:
+        """For the submits that come; what was accepted keeps its deadline."""
+        self._deadline_s = deadline_s
+        self._meter = Meter(self._database, bounds, deadline_s, self._clock, (CANCELLED, OVERDUE)) if bounds else None
 
     async def submit(
         self,

@@ -21,6 +21,8 @@ from serve_app.tasks.shared import Shared
 Role: TypeAlias = Literal["user", "admin"]
 State: TypeAlias = Literal["active", "expired", "revoked"]
 
+MOST_WEIGHT = 1000
+
 _FRESH_MS = 5_000
 _LABEL = re.compile(r"[^\x00-\x1f\x7f]{0,200}")
 
@@ -32,6 +34,7 @@ _REVOKE = (
     .values(revoked=func.coalesce(keys.c.revoked, bindparam("now")))  # the first time is the one that counts
 )
 _SET_SECRET = update(keys).where(keys.c.id == bindparam("this_id")).values(hook_secret=bindparam("secret"))
+_SET_WEIGHT = update(keys).where(keys.c.id == bindparam("this_id")).values(weight=bindparam("new_weight"))
 _USED = select(usage.c.key_id, func.sum(usage.c.submits)).group_by(usage.c.key_id)
 _USED_TODAY = select(usage.c.key_id, usage.c.submits).where(usage.c.day == bindparam("this_day"))
 _UNFINISHED = select(tasks.c.owner, func.count()).where(unfinished).group_by(tasks.c.owner)
@@ -42,7 +45,7 @@ class Key:
     """One key, without its token. Times are milliseconds since the epoch; expires None: never, revoked None: not.
 
     id: what its tasks carry as their owner. label: for people. role: an admin sees everybody's tasks. hook_secret: what its callbacks
-    are signed with, see Signer.
+    are signed with, see Signer. weight: its share of the claims while others have tasks waiting too.
     """
 
     id: str
@@ -53,6 +56,7 @@ class Key:
     expires: int | None
     revoked: int | None
     hook_secret: str | None = field(default=None, repr=False)
+    weight: int = 1
 
     def state(self, now: int) -> State:
         """Only an active key may ask for anything."""
@@ -93,6 +97,7 @@ class KeyRing:
         concurrent: int | None = None,
         expires: int | None = None,
         hook_secret: str | None = None,
+        weight: int = 1,
     ) -> tuple[Key, str]:
         """A new key and its token, which can never be had again. Raises ValueError for limits or a time that no submit could meet.
 
@@ -100,8 +105,9 @@ class KeyRing:
         """
         now = self._clock()
         _check(label, role, daily, concurrent, expires, now)
+        _check_weight(weight)
         # The id is public and says nothing about the token.
-        key = Key(secrets.token_hex(6), label, role, Quota(daily, concurrent), now, expires, None, hook_secret)
+        key = Key(secrets.token_hex(6), label, role, Quota(daily, concurrent), now, expires, None, hook_secret, weight)
         token = "fs-" + secrets.token_urlsafe(32)
         values = {
             "id": key.id,
@@ -113,6 +119,7 @@ class KeyRing:
             "created": now,
             "expires": expires,
             "hook_secret": hook_secret,
+            "weight": weight,
         }
         await self._database.write(lambda connection: connection.execute(_INSERT, values).close())
         self._known.forget()  # here it is known at once
@@ -148,6 +155,14 @@ class KeyRing:
         self._known.forget()
         return known
 
+    async def set_weight(self, id: str, weight: int) -> bool:
+        """From the next claim on. False when there is no such key; raises ValueError for a weight that is none."""
+        _check_weight(weight)
+        values = {"this_id": id, "new_weight": weight}
+        known = await self._database.write(lambda connection: connection.execute(_SET_WEIGHT, values).rowcount == 1)
+        self._known.forget()
+        return known
+
     async def list(self) -> KeyUses:
         """All keys, oldest first, and what they were used for."""
         today = day_of(self._clock())
@@ -165,6 +180,11 @@ def _check(label: str, role: str, daily: int | None, concurrent: int | None, exp
         raise ValueError("the key would have expired already")
 
 
+def _check_weight(weight: int) -> None:
+    if not 1 <= weight <= MOST_WEIGHT:
+        raise ValueError(f"a weight is a whole number from 1 to {MOST_WEIGHT}")
+
+
 def _uses(connection: Connection, today: str) -> KeyUses:
     total: dict[str, int] = {row[0]: int(row[1]) for row in connection.execute(_USED)}
     on_day: dict[str, int] = {row[0]: row[1] for row in connection.execute(_USED_TODAY, {"this_day": today})}
@@ -177,7 +197,9 @@ def _read(connection: Connection) -> _Known:
 
 
 def _key(row: Row[Any]) -> Key:
-    return Key(row.id, row.label, row.role, Quota(row.daily, row.concurrent), row.created, row.expires, row.revoked, row.hook_secret)
+    return Key(
+        row.id, row.label, row.role, Quota(row.daily, row.concurrent), row.created, row.expires, row.revoked, row.hook_secret, row.weight
+    )
 
 
 def _digest(token: str) -> str:

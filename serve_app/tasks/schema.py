@@ -1,11 +1,11 @@
-"""The tables: tasks, callbacks (the outbox), keys and their usage. Times are milliseconds since the epoch.
+"""The tables: tasks, callbacks (the outbox), keys, their usage and their turns. Times are milliseconds since the epoch.
 
 A change here needs a migration as well: see migrations/.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import DDL, JSON, BigInteger, Column, Index, Integer, MetaData, Table, and_, event
+from sqlalchemy import DDL, JSON, BigInteger, Column, Double, Index, Integer, MetaData, Table, and_, event
 
 from serve_app.tasks.triggers import TRIGGERS
 from serve_app.tasks.words import Words
@@ -48,14 +48,7 @@ tasks = Table(
 # finished rows, nearly all of the table, are in neither index.
 waiting = and_(tasks.c.finish_time.is_(None), tasks.c.lease_until.is_(None))
 leased = tasks.c.lease_until.is_not(None)
-Index(
-    "tasks_waiting",
-    tasks.c.priority.desc(),
-    tasks.c.submit_time,
-    tasks.c.id,
-    sqlite_where=waiting,
-    postgresql_where=waiting,
-)
+Index("tasks_turns", tasks.c.priority, tasks.c.owner, tasks.c.id, sqlite_where=waiting, postgresql_where=waiting)
 Index("tasks_leased", tasks.c.lease_until, sqlite_where=leased, postgresql_where=leased)
 
 # Ids begin with the time of the submit, so their order is the order of submission.
@@ -139,6 +132,7 @@ keys = Table(
     Column("expires", BigInteger),
     Column("revoked", BigInteger),
     Column("hook_secret", Words()),  # what its callbacks are signed with; several, newest first, are told apart by blanks
+    Column("weight", Integer, nullable=False, server_default="1"),
 )
 
 usage = Table(
@@ -148,3 +142,14 @@ usage = Table(
     Column("day", Words(10), primary_key=True),  # YYYY-MM-DD by the server's clock
     Column("submits", Integer, nullable=False),
 )
+
+# Where the accounts of keys stand, in each class of priority; see turns.py.
+turns = Table(
+    "turns",
+    metadata,
+    Column("priority", Integer, primary_key=True, autoincrement=False),
+    Column("owner", Words(64), primary_key=True),
+    Column("last", Double, nullable=False),  # where its last claim began
+    Column("next", Double, nullable=False),  # where its next one does, if not later
+)
+Index("turns_last", turns.c.priority, turns.c.last)

@@ -9,6 +9,7 @@ An `owner` is the id of a key. Calls that name one see its tasks alone; without 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
@@ -23,6 +24,7 @@ from serve_app.tasks.query import Page, Query
 from serve_app.tasks.reasons import Cause
 from serve_app.tasks.room import Bounds
 from serve_app.tasks.task import Status, Task
+from serve_app.tasks.turns import RELAX_EVERY
 
 
 class TaskStore(Acceptance):
@@ -41,6 +43,7 @@ class TaskStore(Acceptance):
     ) -> None:
         super().__init__(database, blobs, clock=clock, deadline_s=deadline_s, bounds=bounds, record=record)
         self._max_attempts = max_attempts
+        self._claims = itertools.count(1)
 
     async def get(self, id: str, owner: str | None = None) -> Task | None:
         return next(iter(await self.get_many([id], owner)), None)
@@ -98,9 +101,10 @@ class TaskStore(Acceptance):
         return task if removed else None
 
     async def claim(self, holder: str, lease_s: float) -> Task | None:
-        """Take the best waiting task, by mode and then by age, for `lease_s` seconds; None when there is none. Counts as an attempt.
+        """Take the best waiting task for `lease_s` seconds; None when there is none. Counts as an attempt.
 
-        A task past its deadline is never taken.
+        Interactive tasks go before those of the mode relax, but for every tenth claim of this store; among them keys take turns by their
+        weights (see turns.py), each with its oldest task. A task past its deadline is never taken.
 
         Any number of claimers may call at once; each task goes to one of them.
         """
@@ -108,7 +112,10 @@ class TaskStore(Acceptance):
         now = await time_of(self._clock)
         if not await self._database.read(partial(query.any_waiting, now=now)):
             return None
-        return await self._database.write(lambda connection: transitions.claim(connection, holder, now, now + ms(lease_s)))
+        relax_first = next(self._claims) % RELAX_EVERY == 0
+        return await self._database.write(
+            lambda connection: transitions.claim(connection, holder, now, now + ms(lease_s), relax_first=relax_first)
+        )
 
     async def advance(self, task: Task, progress: int) -> bool:
         """IN_PROGRESS, `progress` percent done (at most 99, never falling). False when the task is not the caller's any more."""

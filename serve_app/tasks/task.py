@@ -10,7 +10,7 @@ from typing import Any
 ACTION = "SWAP_FACE"
 PROMPT = "InsightFace"
 DESCRIPTION = "/swap "  # and the task's id
-_PRIORITY = {"turbo": 1, "fast": 1, "relax": -1}
+INTERACTIVE, RELAX = 0, -1  # what a task's priority may be; higher goes first
 _RANK = {"NOT_START": 0, "SUBMITTED": 1, "IN_PROGRESS": 2, "SUCCESS": 3, "FAILURE": 3}
 
 
@@ -105,5 +105,5 @@ def new_result_name(id: str, ext: str) -> str:
 
 
 def priority(mode: str | None) -> int:
-    """Higher goes first: fast and turbo 1, no mode 0, relax -1."""
-    return _PRIORITY.get(mode or "", 0)
+    """RELAX for that mode. Fast, turbo and no mode are one class: anybody may choose a prefix, and pays nothing for it."""
+    return RELAX if mode == "relax" else INTERACTIVE

@@ -9,30 +9,29 @@ from collections.abc import Mapping, Sequence
 
 from sqlalchemy import Connection, Row, and_, bindparam, case, delete, exists, func, insert, select, update
 
-from serve_app.tasks import outbox
+from serve_app.tasks import outbox, turns
 from serve_app.tasks.query import find
 from serve_app.tasks.rows import COLUMNS, deadline, to_task, to_values, visible
-from serve_app.tasks.schema import leased, tasks, unfinished, waiting
+from serve_app.tasks.schema import leased, tasks, unfinished
 from serve_app.tasks.task import NewTask, Status, Task
+from serve_app.tasks.turns import in_time
 
 # The row, if the lease of the task at hand is still the one in force. An ended task has no lease, so ends are final.
 _held = and_(tasks.c.id == bindparam("held_id"), tasks.c.fence == bindparam("held_fence"), leased)
 _no_lease = {"lease_until": None, "lease_owner": None}
 
 _INSERT = insert(tasks)
-# Of what waits. As an expression it is no range of the index of deadlines: by that one, a claim would sort all that wait.
-in_time = and_(waiting, deadline > bindparam("now"))
-_BEST = (
+_OLDEST = (
     select(tasks.c.id)
-    .where(in_time)
-    .order_by(tasks.c.priority.desc(), tasks.c.submit_time, tasks.c.id)
+    .where(in_time, tasks.c.priority == bindparam("of_priority"), tasks.c.owner == bindparam("of_owner"))
+    .order_by(tasks.c.id)
     .limit(1)
     .with_for_update(skip_locked=True)
     .scalar_subquery()
 )
 _CLAIM = (
     update(tasks)
-    .where(tasks.c.id == _BEST, in_time)
+    .where(tasks.c.id == _OLDEST, in_time)
     .values(
         status=case((tasks.c.status == Status.NOT_START, Status.SUBMITTED), else_=tasks.c.status),
         start_time=func.coalesce(tasks.c.start_time, bindparam("now")),
@@ -108,15 +107,19 @@ def any_expired(connection: Connection, now: int) -> bool:
     return bool(connection.execute(_ANY_EXPIRED, {"now": now}).scalar())
 
 
-def claim(connection: Connection, holder: str, now: int, until: int) -> Task | None:
-    """Lease the best waiting row, by priority and then by age."""
-    row = connection.execute(_CLAIM, {"holder": holder, "now": now, "until": until}).one_or_none()
-    if row is None:
-        return None
-    task = to_task(row)
-    if task.fence == 1:  # only the first claim changes the status
-        outbox.record(connection, [task], now)
-    return task
+def claim(connection: Connection, holder: str, now: int, until: int, *, relax_first: bool = False) -> Task | None:
+    """Lease the oldest waiting task of the key whose turn it is."""
+    values = {"holder": holder, "now": now, "until": until}
+    for turn in turns.choose(connection, now, relax_first=relax_first):
+        row = connection.execute(_CLAIM, {**values, "of_priority": turn.priority, "of_owner": turn.owner}).one_or_none()
+        if row is None:  # others are claiming all that this key had
+            continue
+        task = to_task(row)
+        if task.fence == 1:  # only the first claim changes the status
+            outbox.record(connection, [task], now)
+        turns.move_on(connection, turn)
+        return task
+    return None
 
 
 def advance(connection: Connection, task: Task, progress: int, now: int) -> bool:

@@ -8,6 +8,7 @@ from serve_app.api import rate
 from serve_app.api.config import DefaultRates
 from serve_app.api.errors import Answer, ApiError
 from serve_app.api.rate import Rates
+from serve_app.settings import CurrentRates, Settings, change
 
 
 async def refused(awaitable: object) -> ApiError:
@@ -34,6 +35,17 @@ async def test_submits_of_a_key_from_wherever() -> None:
         await rates.submit("one", f"1.2.3.{number}")
     assert "with this key" in str((await refused(rates.submit("one", "9.9.9.9"))).reason)
     await rates.submit("two", "1.2.3.1")
+
+
+async def test_a_limit_changes_while_it_is_counted() -> None:
+    now = CurrentRates(submits_per_address="1/day")
+    rates = Rates(now)
+    await rates.submit("", "1.2.3.4")
+    await refused(rates.submit("", "1.2.3.4"))
+    change(now, Settings().rates)
+    await rates.submit("", "1.2.3.4")
+    now.submits_per_address = "1/day"
+    await refused(rates.submit("", "1.2.3.4"))
 
 
 async def test_no_limit_is_none() -> None:

@@ -51,9 +51,9 @@ def test_a_key_is_made_listed_and_revoked(tmp_path: Path) -> None:
     assert listed.exit_code == 0
     head, first, second = listed.stdout.splitlines()
     assert head.split()[:4] == ["id", "label", "role", "state"]
-    assert first.split()[:6] == [stored.id, "new", "api", "user", "active", "0/100"]
+    assert first.split()[:7] == [stored.id, "new", "api", "user", "active", "1", "0/100"]
     assert "0/3" in first
-    assert second.split()[1:5] == ["-", "admin", "active", "0"]
+    assert second.split()[1:6] == ["-", "admin", "active", "1", "0"]
     assert token not in listed.output
     assert admin.stdout.strip() not in listed.output
 
@@ -68,6 +68,7 @@ def test_a_key_is_made_listed_and_revoked(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["revoke", "nope"], "there is no key nope"),
+        (["weight", "nope", "3"], "there is no key nope"),
         (["create", "--expires", "tomorrow"], "give 12h, 30d"),
         (["create", "--expires", "2001-01-01"], "expired already"),
         (["create", "--label", "x" * 201], "200 characters"),
@@ -82,7 +83,22 @@ def test_what_cannot_be_is_said_in_one_line(tmp_path: Path, arguments: list[str]
     assert result.stdout == ""
 
 
-@pytest.mark.parametrize("arguments", [["create", "--role", "root"], ["create", "--daily", "0"], ["revoke"]])
+def test_a_key_has_a_weight_that_can_be_changed(tmp_path: Path) -> None:
+    token = key(tmp_path, "create", "--weight", "3").stdout.strip()
+    made = found(tmp_path, token)
+    assert made is not None
+    assert made.weight == 3
+    assert key(tmp_path, "weight", made.id, "20").stdout == f"key {made.id} has the weight 20\n"
+    changed = found(tmp_path, token)
+    assert changed is not None
+    assert changed.weight == 20
+    assert "  20  " in key(tmp_path, "list").stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["create", "--role", "root"], ["create", "--daily", "0"], ["create", "--weight", "0"], ["weight", "a", "1001"], ["revoke"]],
+)
 def test_wrong_usage(tmp_path: Path, arguments: list[str]) -> None:
     assert key(tmp_path, *arguments).exit_code == 2
     assert not list(tmp_path.iterdir())

@@ -83,6 +83,12 @@ SERVE = [
     ("max_dispatched: 48", "max_dispached: 48", f"{APP}.args.ingress.max_dispached: unknown key; did you mean max_dispatched?"),
     ("precision: fast", "precision: quick", f"{APP}.args.precision: Input should be 'exact' or 'fast', not 'quick'"),
     ("in_flight: 16", "renew_s: 20", f"{APP}.args.pipeline: renew_s 20.0 must be at most half of lease_s 30.0"),
+    ("in_flight: 16", "in_flight: 40", "args.pipeline.in_flight: warning: 160 tasks (40 in each of 4 SwapPipeline) may be begun"),
+    (
+        "num_replicas: 2",
+        "num_replicas: 2\n        user_config: {limits: {max_bodies: 9}}",
+        f"{APP}.deployments[Ingress].user_config: user_config of Ingress cannot change limits.max_bodies",
+    ),
     (
         "max_dispatched: 48",
         "max_dispatched: 128",

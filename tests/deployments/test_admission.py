@@ -119,3 +119,35 @@ async def test_a_crew_ends_only_when_no_thread_works_for_it() -> None:
 
 def test_pixels_are_counted_from_headers() -> None:
     assert pixels(ASTRONAUT.read_bytes(), HANKS.read_bytes(), b"no picture") == 512 * 512 + pixels(HANKS.read_bytes())
+
+
+async def test_a_budget_that_shrinks_waits_for_what_it_has_lent_and_one_that_grows_lends_at_once() -> None:
+    budget = Budget(4)
+    works = await begun(budget, 1, 1, 1, 1, 1, 3)
+    assert having(works) == [True] * 4 + [False] * 2
+    budget.resize(2)
+    for work in works[:2]:
+        await work.finish()
+        await settled()
+        assert not works[4].has.is_set(), "there are still as many as there may be"
+    await works[2].finish()
+    await settled()
+    assert having(works[4:]) == [True, False]
+    budget.resize(5)
+    await settled()
+    assert works[5].has.is_set(), "it was asked for three, and three fit"
+    for work in works[3:]:
+        await work.finish()
+    alone = await begun(budget, 5)
+    assert having(alone) == [True], "all that was lent came back"
+    await alone[0].finish()
+
+
+async def test_what_does_not_fit_into_a_budget_that_shrinks_goes_alone_too() -> None:
+    budget = Budget(9)
+    works = await begun(budget, 9, 8)
+    budget.resize(4)
+    await works[0].finish()
+    await settled()
+    assert having(works[1:]) == [True]
+    await works[1].finish()

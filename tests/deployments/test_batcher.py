@@ -91,6 +91,17 @@ async def test_calls_take_turns_so_a_large_one_does_not_hold_back_a_small_one() 
     assert engine.batches[1] == [1, 5]
 
 
+async def test_batches_are_as_large_as_was_said_last_and_never_larger_than_the_engine_takes() -> None:
+    engine = Gate(buckets=(1, 2, 4))
+    engine.open.set()
+    batch = batcher(engine)
+    for sizes, largest in (((1, 2), 2), ((1,), 1), ((1, 2, 4, 8), 4), ((1, 3), 2)):
+        batch.use_buckets(sizes)
+        engine.batches.clear()
+        await batch(list(range(5)))
+        assert max(map(len, engine.batches)) == largest
+
+
 async def test_one_poisoned_item_fails_its_own_call_only() -> None:
     engine = Gate()
     batch = batcher(engine)

@@ -359,6 +359,55 @@ async def test_a_task_that_waits_for_memory_keeps_its_lease(make: Callable[..., 
     assert [(await service.ended(task)).fence for task in tasks] == [1, 1]
 
 
+async def test_a_drained_pipeline_ends_what_it_can_and_gives_back_the_rest(make: Callable[..., Service]) -> None:
+    service = make(in_flight=2, drain_s=0.5)
+    forever, both = asyncio.Event(), asyncio.Barrier(3)
+    at_work: list[str] = []
+
+    async def work() -> None:
+        at_work.append("swap")
+        first = len(at_work) == 1
+        await both.wait()
+        if not first:
+            await forever.wait()
+
+    service.at["swap"] = work
+    tasks = [await service.submit() for _ in range(4)]
+    calls = [asyncio.create_task(service.pipeline.run_next(f"ticket {number}")) for number in range(4)]
+    await both.wait()
+    assert await asyncio.wait_for(service.pipeline.drain(), 10) == 1
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    assert sorted(map(str, outcomes)) == ["", "False", "False", "True"], "one was cancelled"
+    found = [await service.store.get(task.id) for task in tasks]
+    assert sorted((task.status, task.attempt, task.lease_until) for task in found if task is not None) == [
+        (Status.IN_PROGRESS, 0, None),
+        (Status.NOT_START, 0, None),
+        (Status.NOT_START, 0, None),
+        (Status.SUCCESS, 1, None),
+    ]
+    assert not await service.pipeline.run_next("another"), "nothing is claimed any more"
+
+
+async def test_what_is_worked_on_at_a_time_changes_without_a_restart(make: Callable[..., Service]) -> None:
+    service = make(in_flight=1)
+    await service.pipeline.reconfigure({"pipeline": {"in_flight": 3}, "limits": {"max_faces": 1}})
+    together = asyncio.Barrier(3)  # that nobody passes alone
+    service.at["detect"] = together.wait
+    for _ in range(3):
+        await service.submit()
+    calls = [service.pipeline.run_next(f"ticket {number}") for number in range(3)]
+    assert await asyncio.wait_for(asyncio.gather(*calls), 20) == [True] * 3
+
+
+async def test_a_change_that_cannot_be_changes_nothing(make: Callable[..., Service], caplog: pytest.LogCaptureFixture) -> None:
+    service = make(in_flight=3)
+    with caplog.at_level(logging.ERROR):
+        logging.getLogger("serve_app").propagate = True
+        await service.pipeline.reconfigure({"pipeline": {"in_flight": 5, "threads": 9}})
+    assert "user_config of SwapPipeline cannot change pipeline.threads" in caplog.text
+    assert service.pipeline._slots._total == 3
+
+
 @pytest.fixture
 def database(monkeypatch: pytest.MonkeyPatch) -> Iterator[Postgres]:
     """A server that the test may stop."""

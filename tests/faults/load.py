@@ -48,7 +48,7 @@ class Seen:
 
 @dataclass(slots=True)
 class Load:
-    """rate: submits a second. members: more of each submit's body, a notifyHook say.
+    """rate: submits a second. members: more of each submit's body, a notifyHook say. headers: of each request.
 
     Every other client sends an Idempotency-Key and repeats its submit until it is accepted; the others give up. Every third asks to wait
     for the end, so that requests are always under way.
@@ -58,6 +58,7 @@ class Load:
     rate: float
     chance: random.Random
     members: dict[str, Any] = field(default_factory=dict)
+    headers: dict[str, str] = field(default_factory=dict)
     submits: int = 0
     given_up: int = 0
     tasks: list[Seen] = field(default_factory=list)
@@ -69,7 +70,7 @@ class Load:
         """Until `stop` is set, and then until every task has ended or `drain_s` seconds have passed."""
         connector = aiohttp.TCPConnector(force_close=True)  # so that the client library repeats nothing by itself
         timeout = aiohttp.ClientTimeout(total=60)
-        async with aiohttp.ClientSession(self.base, connector=connector, timeout=timeout) as session:
+        async with aiohttp.ClientSession(self.base, connector=connector, timeout=timeout, headers=self.headers) as session:
             clients, bodies = set(), _bodies()
             while not stop.is_set():
                 body = {**self.chance.choice(bodies), "state": str(self.submits), **self.members}

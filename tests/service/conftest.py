@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from ray.serve.schema import TracingConfig
+from ray.serve.schema import ServeDeploySchema, TracingConfig
 
 from benchmarks.service import Service, free_port
 from serve_app.deployments import cluster
@@ -57,8 +57,8 @@ def data_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def client(ray_cluster: Cluster, builtin_weights: Path, data_dir: Path) -> Iterator[Client]:
-    """The service with two Ingress replicas, JSON logs and traces, as in production, and a client that knows its secret.
+def config(builtin_weights: Path, data_dir: Path) -> ServeDeploySchema:
+    """Of the service of `client`: two Ingress replicas, JSON logs and traces, as in production.
 
     Of itself it begins no trace; requests with a sampled `traceparent` are traced.
     """
@@ -74,6 +74,12 @@ def client(ray_cluster: Cluster, builtin_weights: Path, data_dir: Path) -> Itera
     for deployment in config.applications[0].deployments:
         if deployment.name == "Ingress":
             deployment.num_replicas = 2
+    return config
+
+
+@pytest.fixture(scope="session")
+def client(ray_cluster: Cluster, config: ServeDeploySchema) -> Iterator[Client]:
+    """The service, and a client that knows its secret."""
     with cluster.running(config):
         yield Client(cluster.base_url(config), SECRET)
 

@@ -44,10 +44,10 @@ class Site:
         self.database = open_database(folder / "tasks.db")
         self.store = TaskStore(self.database, self.blobs)
 
-    async def submit(self, deadline_s: float = 280.0) -> Task:
+    async def submit(self, deadline_s: float = 280.0, owner: str = "") -> Task:
         write = partial(self.blobs.put_inputs, source=HANKS.read_bytes(), target=ASTRONAUT.read_bytes())
         store = TaskStore(self.database, self.blobs, deadline_s=deadline_s)
-        return await store.submit(NewTask(None, None, None, None, "http://b"), write)
+        return await store.submit(NewTask(None, None, None, None, "http://b", owner), write)
 
     def run_next(self, ticket: str, pipeline: int = 0) -> asyncio.Task[bool]:
         async def call() -> bool:
@@ -70,19 +70,28 @@ class Site:
 
 @contextlib.asynccontextmanager
 async def site(
-    folder: Path, *, name: str = "pipeline", slow: str = "FaceSwapper", batch_s: float = 0, pipelines: int = 1, **settings: float
+    folder: Path,
+    *,
+    name: str = "pipeline",
+    slow: str = "FaceSwapper",
+    batch_s: float = 0,
+    pipelines: int = 1,
+    models: dict[str, Any] | None = None,
+    **settings: float,
 ) -> AsyncIterator[Site]:
-    """slow: the models whose batches take batch_s. settings: of the pipelines, which are applications `name-0` and so on.
+    """slow: the models whose batches take batch_s. models: options of their deployments, LIGHT where there are none.
+    settings: of the pipelines, which are applications `name-0` and so on.
 
     Serve must be running (fixture `client`).
     """
     common = Settings(family="fake", data_dir=folder, pipeline=PipelineSettings.model_validate(settings))
     migrate(common.database)
     costly = common.model_copy(update={"fake": FakeSettings(seconds=batch_s)})
-    models = [deployment(cls).options(**LIGHT).bind(costly if cls.__name__ == slow else common) for cls in (FaceDetector, FaceSwapper)]
+    options = LIGHT if models is None else models
+    bound = [deployment(cls).options(**options).bind(costly if cls.__name__ == slow else common) for cls in (FaceDetector, FaceSwapper)]
     names = [f"{name}-{number}" for number in range(pipelines)]
     try:
-        handles = [await _run(names[0], deployment(SwapPipeline).options(**LIGHT).bind(common, *models))]
+        handles = [await _run(names[0], deployment(SwapPipeline).options(**LIGHT).bind(common, *bound))]
         detector, swapper = (serve.get_deployment_handle(cls.__name__, names[0]) for cls in (FaceDetector, FaceSwapper))
         for name in names[1:]:
             handles.append(await _run(name, deployment(SwapPipeline).options(**LIGHT).bind(common, detector, swapper)))

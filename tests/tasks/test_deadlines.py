@@ -130,11 +130,13 @@ async def test_looking_for_what_is_overdue_and_claiming_go_by_small_indexes(data
     unfinished = "select id from tasks where finish_time is null"
     look = f"{unfinished} and deadline <= 5 limit 5"
     late = "coalesce(deadline, submit_time + 280000) > 5"
-    best = f"{unfinished} and lease_until is null and {late} order by priority desc, submit_time, id limit 1"
+    best = f"{unfinished} and lease_until is null and {late} and priority = 0 and owner = 'a' order by id limit 1"
+    next_key = "select min(owner) from tasks where finish_time is null and lease_until is null and priority = 0 and owner > 'a'"
     assert "tasks_overdue" in await plain(lambda connection: plan(connection, look))
-    found = await plain(lambda connection: plan(connection, best))
-    assert "tasks_waiting" in found
-    assert "Sort" not in found
-    assert "TEMP" not in found
+    for statement in (best, next_key):
+        found = await plain(lambda connection, statement=statement: plan(connection, statement))  # type: ignore[misc]
+        assert "tasks_turns" in found
+        assert "Sort" not in found
+        assert "TEMP" not in found
     count = "select count(*) from tasks where finish_time is null and lease_until is null"
-    assert "tasks_waiting" in await plain(lambda connection: plan(connection, count))
+    assert "tasks_turns" in await plain(lambda connection: plan(connection, count))

@@ -5,10 +5,11 @@ by owners that submit, repeat, cancel and delete their own and try to do so with
 from __future__ import annotations
 
 import asyncio
+import itertools
 import tempfile
 from collections import Counter
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,7 +17,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, invariant, multiple, rule, run_state_machine_as_test
-from sqlalchemy import select
+from sqlalchemy import insert, select
 
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import open_database
@@ -25,9 +26,10 @@ from serve_app.tasks.quota import Quota, QuotaExceeded, day_of
 from serve_app.tasks.reasons import CANCELLED, OVERDUE
 from serve_app.tasks.repeats import IdempotencyMismatch
 from serve_app.tasks.room import Bounds, QueueFull
-from serve_app.tasks.schema import callbacks, usage
+from serve_app.tasks.schema import callbacks, keys, usage
 from serve_app.tasks.store import TaskStore
-from serve_app.tasks.task import Status, Task, priority
+from serve_app.tasks.task import INTERACTIVE, RELAX, Status, Task, priority
+from serve_app.tasks.turns import RELAX_EVERY
 from tests.tasks.common import Clock, new
 from tests.tasks.databases import Databases
 
@@ -38,6 +40,7 @@ BOUNDS = Bounds(max_unfinished=6, key_share=0.5)
 OF_KEY = 3
 OWNERS = ("", "a", "b")
 QUOTAS = {"": None, "a": Quota(daily=12, concurrent=2), "b": Quota(daily=12)}
+WEIGHTS = {"b": 3}
 HALF_A_DAY_S = 12 * 3600
 
 
@@ -74,6 +77,21 @@ class Expected:
         self.holder = self.lease_until = None
 
 
+@dataclass
+class Accounts:
+    """Of the keys in one class: where each one's last claim began, and where its next one may."""
+
+    last: dict[str, float] = field(default_factory=dict)
+    next: dict[str, float] = field(default_factory=dict)
+
+    def begin(self, owner: str) -> float:
+        return max(self.next.get(owner, 0.0), max(self.last.values(), default=0.0))
+
+    def claim(self, owner: str) -> None:
+        begin = self.begin(owner)
+        self.last[owner], self.next[owner] = begin, begin + 1 / WEIGHTS.get(owner, 1)
+
+
 class StoreMachine(RuleBasedStateMachine):
     claims: Bundle[Task] = Bundle("claims")
     known: Bundle[str] = Bundle("known")  # ids, some of which are deleted by now
@@ -90,6 +108,11 @@ class StoreMachine(RuleBasedStateMachine):
         self.inputs: set[str] = set()
         self.used: Counter[tuple[str, str]] = Counter()
         self.claimed: list[Task] = []
+        self.accounts = {kind: Accounts() for kind in (INTERACTIVE, RELAX)}
+        self.claims_left = 2  # before one takes a relaxed task first
+        self.store._claims = itertools.count(RELAX_EVERY - self.claims_left)
+        weighted = [{"id": id, "weight": weight, "digest": id, "label": "", "role": "user", "created": 0} for id, weight in WEIGHTS.items()]
+        self.run(self.database.write(lambda connection: connection.execute(insert(keys), weighted).close()))
 
     def teardown(self) -> None:
         self.run(self.database.close())
@@ -103,8 +126,22 @@ class StoreMachine(RuleBasedStateMachine):
         return self.runner.run(awaited())
 
     def waiting(self) -> list[str]:
-        best = sorted(self.tasks, key=lambda id: (-priority(self.tasks[id].mode), self.tasks[id].submit_time, id))
-        return [id for id in best if not self.tasks[id].status.terminal and self.tasks[id].lease_until is None]
+        return [id for id in sorted(self.tasks) if not self.tasks[id].status.terminal and self.tasks[id].lease_until is None]
+
+    def best(self) -> str | None:
+        """What a claim must take, which is then counted."""
+        claimable = [id for id in self.waiting() if id not in self.overdue()]
+        if not claimable:
+            return None
+        relax_first, self.claims_left = self.claims_left == 0, (self.claims_left or RELAX_EVERY) - 1
+
+        def order(id: str) -> tuple[bool, float, str]:
+            kind, owner = priority(self.tasks[id].mode), self.tasks[id].owner
+            return (kind == INTERACTIVE) is relax_first, self.accounts[kind].begin(owner), id
+
+        best = min(claimable, key=order)
+        self.accounts[priority(self.tasks[best].mode)].claim(self.tasks[best].owner)
+        return best
 
     def overdue(self) -> list[str]:
         return [id for id, task in self.tasks.items() if not task.status.terminal and task.deadline <= self.clock.now]
@@ -198,12 +235,12 @@ class StoreMachine(RuleBasedStateMachine):
 
     @rule(target=claims, lease_s=st.integers(1, 5))
     def claim(self, lease_s: int) -> MultipleResults[Task] | Task:
-        best = [id for id in self.waiting() if id not in self.overdue()]
+        best = self.best()
         task = self.run(self.store.claim("worker", lease_s))
         if task is None:
-            assert not best
+            assert best is None
             return multiple()
-        assert task.id == best[0]
+        assert task.id == best
         expected = self.tasks[task.id]
         assert task.deadline == expected.deadline
         self.claimed.append(task)

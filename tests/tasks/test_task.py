@@ -24,4 +24,4 @@ def test_result_names_cannot_be_guessed_from_the_id() -> None:
 
 
 def test_fast_modes_go_first() -> None:
-    assert priority("fast") == priority("turbo") > priority(None) == priority("other") > priority("relax")
+    assert priority("fast") == priority("turbo") == priority(None) == priority("other") > priority("relax")
