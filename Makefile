@@ -1,4 +1,4 @@
-# make serve | test | check | bench | faults | parity | lock      (HOST=127.0.0.1 PORT=8000 for serve)
+# make serve | test | check | bench | gallery | faults | parity | image | lock      (HOST=127.0.0.1 PORT=8000 for serve)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,7 @@ ADDRESS := $(if $(filter command,$(firstword $(origin HOST))),--host $(HOST)) $(
 # pip, also inside `python -m venv`, asks for rustc's version, and rustup's stand-in for rustc would make itself at home.
 export RUSTUP_HOME := $(CURDIR)/$(VENV)/rustup
 
-.PHONY: serve test check bench faults parity lock clean
+.PHONY: serve test check bench gallery faults parity image lock clean
 
 serve: $(VENV)/runtime
 	@exec $(BIN)/faceswap serve $(ADDRESS)
@@ -29,11 +29,17 @@ bench: $(VENV)/bench
 	$(BIN)/faceswap models prepare
 	$(BIN)/python -m benchmarks $(NAME) $(if $(SECONDS),--seconds $(SECONDS)) $(ARGS)
 
+gallery: $(VENV)/test
+	$(BIN)/python -m benchmarks.gallery $(ARGS)
+
 faults: $(VENV)/test
 	$(BIN)/python -m tests.faults --seconds $(or $(SECONDS),300) $(ARGS)
 
 parity: $(VENV)/test
 	$(BIN)/python -m benchmarks.parity $(ARGS)
+
+image: $(VENV)/test
+	$(BIN)/python -m tests.container $(ARGS)
 
 # Hashes only, no addresses. The three left out are twins or tools that must not be installed: see requirements/runtime.in.
 lock:

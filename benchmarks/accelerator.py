@@ -57,9 +57,13 @@ def saturated(devices: int, seconds: float, folder: Path) -> dict[str, Any]:
         begin, cores = time.time(), cores_busy()
         time.sleep(seconds)
         end, used = time.time(), cores()
-        found = use(world.batches(), begin, end, devices)
+        batches = world.batches_until(end)
         answers = load.stop()
-    return {"devices": devices, "seconds": end - begin, **asdict(found), "cores": used, "answers": kinds(answers)}
+    runs = [
+        [batch.device, round(batch.begin - begin, 3), round(batch.end - begin, 3), batch.items] for batch in batches if batch.end > begin
+    ]
+    found = use(batches, begin, end, devices)
+    return {"devices": devices, "seconds": end - begin, **asdict(found), "cores": used, "answers": kinds(answers), "runs": runs}
 
 
 def light(seconds: float, folder: Path) -> dict[str, Any]:
@@ -73,20 +77,22 @@ def light(seconds: float, folder: Path) -> dict[str, Any]:
         plan = Plan([world.base for world in worlds.values()], bodies.small(folder, SIDE), [Phase(seconds, LIGHT * len(worlds))])
         answers = Load(plan, folder).answers()
         sides = {name: _swaps(world, [one for one in answers if one.to == number]) for number, (name, world) in enumerate(worlds.items())}
-    return {**sides, "added_ms": sides["batches"]["p50_ms"] - sides["alone"]["p50_ms"]}
+    # Of the calls, for nothing else differs: what a busy machine does to the rest of a task is not batching's.
+    return {**sides, "added_ms": sides["batches"]["calls_p50_ms"] - sides["alone"]["calls_p50_ms"]}
 
 
 def _swaps(world: Simulated, answers: Sequence[Answer]) -> dict[str, Any]:
-    """Milliseconds from when a submit was meant to leave to the end of its task, and in the call of the swapper."""
+    """Milliseconds from when a submit was meant to leave to the end of its task, and in the calls of models, all of which batch."""
     meant = {answer.task: answer.at for answer in answers if answer.task}
     states = ends(world.base, list(meant), timeout_s=30)
     whole = [state["finishTime"] - 1e3 * meant[task] for task, state in states.items() if state["status"] == "SUCCESS"]
-    swap = [state["properties"]["stages"]["swap"] for state in states.values() if state["status"] == "SUCCESS"]
+    stages = [state["properties"]["stages"] for state in states.values() if state["status"] == "SUCCESS"]
+    calls = [sum(stage[name] for name in ("detect", "identify", "swap")) for stage in stages]
     sizes = [batch.items for batch in world.batches() if batch.items]
     return {
         "tasks": len(whole),
         "p50_ms": statistics.median(whole),
-        "swap_p50_ms": statistics.median(swap),
+        "calls_p50_ms": statistics.median(calls),
         "mean_batch": statistics.fmean(sizes),
         "answers": kinds(answers),
     }
@@ -133,13 +139,13 @@ def table(figures: dict[str, Any]) -> str:
         "",
         f"Light load, {LIGHT:g} tasks a second on a device as it was published, two services side by side:",
         "",
-        "| | tasks | p50, submit to SUCCESS | p50 of the call of FaceSwapper | mean batch |",
+        "| | tasks | p50, submit to SUCCESS | p50 of its three calls of models | mean batch |",
         "|---|---:|---:|---:|---:|",
     ]
     for side, text in (("batches", f"batches of up to {LARGEST}"), ("alone", "one at a time")):
         row = calm[side]
-        lines.append(f"| {text} | {row['tasks']} | {row['p50_ms']:.1f} ms | {row['swap_p50_ms']:.1f} ms | {row['mean_batch']:.2f} |")
-    return "\n".join([*lines, "", f"Batching adds {calm['added_ms']:.1f} ms to p50; at most {MOST_ADDED_MS:g} ms."])
+        lines.append(f"| {text} | {row['tasks']} | {row['p50_ms']:.1f} ms | {row['calls_p50_ms']:.1f} ms | {row['mean_batch']:.2f} |")
+    return "\n".join([*lines, "", f"Batching adds {calm['added_ms']:.1f} ms to the p50 of the calls; at most {MOST_ADDED_MS:g} ms."])
 
 
 def _shown(cost: dict[str, float], unit: float) -> str:

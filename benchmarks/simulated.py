@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from benchmarks.service import Service, serving
 
 LOCAL = Path(__file__).resolve().parent.parent / "config" / "local.yaml"
 LARGEST = 8
+PATIENCE_S = 10.0  # longer than any batch takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,15 @@ class Simulated:
         files = sorted(self.journal.iterdir()) if self.journal.exists() else []
         rows = [(file.name, *line.split()) for file in files for line in file.read_text().splitlines()]
         return [Batch(device, float(begin), float(end), int(items)) for device, begin, end, items in rows]
+
+    def batches_until(self, end: float) -> list[Batch]:
+        """Those that ran until then, and beyond: devices write them down when they end."""
+        until = time.monotonic() + PATIENCE_S
+        while True:
+            found = self.batches()
+            if {batch.device for batch in found} == {batch.device for batch in found if batch.end >= end} or time.monotonic() > until:
+                return found
+            time.sleep(0.1)
 
     def alive(self) -> list[str]:
         """Devices whose replica is ready and has not ended."""

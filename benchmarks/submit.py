@@ -12,7 +12,7 @@ from benchmarks import bodies
 from benchmarks.load import Answer, Load, Phase, Plan, ends, kinds, summary
 from benchmarks.machine import cores_busy
 from benchmarks.result import Chart, Result
-from benchmarks.simulated import LARGEST, SLOW, Simulated, simulated, use
+from benchmarks.simulated import LARGEST, PATIENCE_S, SLOW, Simulated, simulated, use
 
 DEVICES = 2
 SIZE = 400_000  # bytes of a picture; a body has two
@@ -27,7 +27,7 @@ MOST_TIMES = 4.0  # p99 there, beside half of capacity
 
 
 def run(seconds: float) -> Result:
-    """A fifth of the time for each rate; finding out what can be made comes on top."""
+    """A fifth of the time for each rate, one straight after the other; finding out what can be made comes on top."""
     with (
         tempfile.TemporaryDirectory(prefix="faceswap-bodies-") as folder,
         simulated(SLOW, devices=DEVICES, settings={"limits": {"max_unfinished": ROOM, "key_share": 1.0}}) as world,
@@ -35,6 +35,9 @@ def run(seconds: float) -> Result:
         files = bodies.large(Path(folder), SIZE)
         capacity = _capacity(world, files, Path(folder))
         rows = [_offered(world, files, factor, capacity, seconds / len(FACTORS), Path(folder)) for factor in FACTORS]
+        states = ends(world.base, [task for row in rows for task in row["tasks"]], DRAIN_S)
+    for row in rows:
+        row["lost"] = sum(states.get(task, {}).get("status") != "SUCCESS" for task in row.pop("tasks"))
     figures = {"devices": DEVICES, "room": ROOM, "bytes": SIZE, "capacity": capacity, "rows": rows, "times": _times(rows)}
     p99: list[tuple[float | str, float]] = [(row["factor"], row["all"]["p99_ms"]) for row in rows]
     p50: list[tuple[float | str, float]] = [(row["factor"], row["all"]["p50_ms"]) for row in rows]
@@ -46,11 +49,12 @@ def run(seconds: float) -> Result:
 
 def _capacity(world: Simulated, files: Sequence[str], folder: Path) -> float:
     """Tasks a second that are finished while more are submitted; returns when all have ended."""
-    load = Load(Plan([world.base], files, [Phase(FILL_S + MEASURE_S + 5, 2 * DEVICES * SLOW.rate())], seed=1), folder)
+    load = Load(Plan([world.base], files, [Phase(FILL_S + MEASURE_S + PATIENCE_S, 2 * DEVICES * SLOW.rate())], seed=1), folder)
     time.sleep(FILL_S)
     begin = time.time()
     time.sleep(MEASURE_S)
-    found = use(world.batches(), begin, time.time(), DEVICES)
+    end = time.time()
+    found = use(world.batches_until(end), begin, end, DEVICES)
     tasks = [answer.task for answer in load.stop() if answer.task]
     ends(world.base, tasks, DRAIN_S)
     return found.rate
@@ -60,13 +64,11 @@ def _offered(world: Simulated, files: Sequence[str], factor: float, capacity: fl
     cores = cores_busy()
     answers = Load(Plan([world.base], files, [Phase(seconds, factor * capacity)], seed=2), folder).answers()
     used = cores()
-    tasks = [answer.task for answer in answers if answer.task]
-    states = ends(world.base, tasks, DRAIN_S)
     return {
         "factor": factor,
         "offered": len(answers),
         "answers": kinds(answers),
-        "lost": sum(states.get(task, {}).get("status") != "SUCCESS" for task in tasks),
+        "tasks": [answer.task for answer in answers if answer.task],
         "all": summary(answer.seconds for answer in answers),
         **{kind: summary(_of_kind(answers, kind)) for kind in kinds(answers)},
         "latest_ms": round(1e3 * max(answer.late for answer in answers), 1),

@@ -23,18 +23,26 @@ from serve_app.deployments.swapper import FaceSwapper
 from serve_app.deployments.unfit import refuse_unfit
 from serve_app.families import resolve
 from serve_app.settings import Secrets, Settings, blobs_of, database_of
+from serve_app.tasks.blobs import folder_of
+from serve_app.tasks.database import is_sqlite
 from serve_app.tasks.migrate import migrate
 
 
 def build(settings: Settings) -> Application:
     """The application of config/local.yaml; its `args` are `settings`. Brings the database to this release's tables."""
     settings = resolve(settings.absolute(Path.cwd()))
-    settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # other people's pictures
     secrets = Secrets()
     database, blobs = database_of(settings, secrets), blobs_of(settings, secrets)
     nodes.refuse_spread(nodes.usable(), database, blobs)
+    if is_sqlite(database) or folder_of(blobs):
+        settings.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)  # other people's pictures
     refuse_unfit(blobs)
     migrate(database)
+    return graph(settings)
+
+
+def graph(settings: Settings) -> Application:
+    """The deployments and who calls whom; nothing is started or made."""
     detector = deployment(FaceDetector).bind(settings)
     swapper = deployment(FaceSwapper).bind(settings)
     pipeline = deployment(SwapPipeline).bind(settings, detector, swapper)

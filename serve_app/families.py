@@ -22,6 +22,7 @@ from serve_app.engines.weights import CENTERFACE, FACEMESH, load_topology
 from serve_app.settings import DetectorSettings, FakeSettings, Settings, SwapperSettings
 from serve_app.vision.face import Faces, FaceSquare, Floats, Frame, Patch, SwapItem
 from serve_app.vision.framing import Framing, arcface_framing, mesh_framing
+from serve_app.vision.steps import Steps
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,8 @@ def _builtin_detector(settings: Settings) -> tuple[Detect, Identify]:
 
 
 def _builtin_swapper(settings: Settings) -> Swap:
-    return MeshSwapEngine(load_topology(settings.models_dir / "builtin"), slots=settings.swapper.slots)
+    swapper = settings.swapper
+    return MeshSwapEngine(load_topology(settings.models_dir / "builtin"), slots=swapper.slots, steps=Steps(**swapper.builtin.model_dump()))
 
 
 def _insightface_detector(settings: Settings) -> tuple[Detect, Identify]:

@@ -158,6 +158,23 @@ class DetectorSettings(Group):
     max_queued: int = Field(256, ge=16, description="frames or faces waiting per replica; more is refused")
 
 
+class BuiltinSettings(Group):
+    """What family `builtin` does beyond laying one face on another."""
+
+    occlusion: bool = Field(
+        True, description="glasses, masks, gloves, strands of hair before the target's face stay where they can be told from skin"
+    )
+    grain: bool = Field(True, description="the new face is made as soft and as noisy as the target")
+    gaze: Literal["source", "target"] = Field("target", description="whose gaze the new face has")
+    most_turn: float | None = Field(
+        None,
+        gt=0,
+        le=180,
+        description="degrees by which source and target may be turned unlike each other; beyond that a face is left alone and the task "
+        "says so. None: swapped, with a note and less confidence",
+    )
+
+
 class SwapperSettings(Group):
     """FaceSwapper: makes the new face."""
 
@@ -166,6 +183,7 @@ class SwapperSettings(Group):
     slots: int = Field(2, ge=1, description="batches in flight per replica; on a CPU threads x slots is about the cores")
     max_side: int = Field(640, ge=128, le=1024, description="largest face square that travels to the swapper, pixels (`builtin`)")
     max_queued: int = Field(256, ge=1, description="faces waiting per replica; more is refused")
+    builtin: BuiltinSettings = BuiltinSettings()
 
 
 class FakeSettings(Group):

@@ -67,6 +67,11 @@ class Gallery:
     hanks: Person
     six: tuple[Person, ...]
 
+    @property
+    def everybody(self) -> dict[str, Person]:
+        """By the names that pages call them."""
+        return {"astronaut": self.astronaut, "Hanks": self.hanks, **{f"t1-{number}": one for number, one in enumerate(self.six)}}
+
 
 finder = cache(Finder)
 

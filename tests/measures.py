@@ -1,4 +1,4 @@
-"""What tests measure on pictures: how much of a person is in a swapped face, and how well the face sits in its picture."""
+"""What tests measure on pictures: how much of a person is in a swapped face, and how far colours are apart."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from serve_app.vision import warp
+from serve_app.vision import mask, warp
 from serve_app.vision.geometry import similarity
-from serve_app.vision.mesh import VERTICES, Topology
+from serve_app.vision.mesh import EYES, MOUTH, OVAL, VERTICES, Topology, distance_to, openness
 from serve_app.vision.shape import FaceShape
 from tests.gallery import Person
 
@@ -20,18 +20,24 @@ from tests.gallery import Person
 ARCFACE_TEMPLATE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [41.5493, 92.3655], [70.7299, 92.2041]])
 ALIGNED = 112
 
-# Measured on the six faces of t1.jpg with the astronaut and Tom Hanks as sources (docs/decisions/0009): with 1.5 to 4 pixels every
-# result is nearer to its own source than to the other; broader structure is light. At 2 the smallest lead is 0.10.
+# Measured (docs/decisions/0009): with 1.5 to 3 pixels every result is nearer to its own source than to anybody else's face; broader
+# structure is light.
 DETAIL_SIGMA = 2.0
-IDENTITY_MARGIN = 0.06
+IDENTITY_MARGIN = 0.06  # of two sources; measured: 0.086 and more
+RIM = 3.0  # centimetres of the canonical face over which the outline fades: it is the target's
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Aligned:
-    """luminance: (112, 112) float32, 0 to 255. seen: (112, 112) float32, 0 to 1, how well the camera saw the skin there."""
+    """A face turned to the front.
+
+    luminance: (112, 112) float32, 0 to 255. seen: (112, 112) float32, 0 to 1, how well the camera saw the skin there; 0 in the mouth and
+    towards the outline. eyes: height of the left and the right one as a share of its width.
+    """
 
     luminance: NDArray[np.float32]
     seen: NDArray[np.float32]
+    eyes: tuple[float, float]
 
     def detail(self) -> NDArray[np.float32]:
         """What is left without the low frequencies, so that light and the colour of skin say little."""
@@ -56,6 +62,15 @@ class Frontal:
         front = topology.vertices * np.array([1, -1, -1])  # x to the right, y down, smaller z is nearer
         self._front = similarity(_five(front), ARCFACE_TEMPLATE).apply(front[:, :2])
         self._index = warp.rasterise(self._front, front[:, 2], self._face.triangles, (ALIGNED, ALIGNED))
+        inward = np.clip(distance_to(topology.vertices, OVAL) / RIM, 0, 1)
+        mouth = mask.polygon((ALIGNED, ALIGNED), [self._front[list(MOUTH)]])
+        self._inner = warp.spread(inward, self._index, self._face.triangles) * (1 - mouth)
+        self._eyes = [self._around(eye.lids) for eye in EYES]
+
+    def _around(self, eye: Sequence[int]) -> NDArray[np.float32]:
+        points = self._front[list(eye)]
+        middle = points.mean(0)
+        return mask.polygon((ALIGNED, ALIGNED), [mask.hull(middle + 1.6 * (points - middle), range(len(points)))])
 
     def align(self, who: Person) -> Aligned:
         mesh = np.asarray(who.mesh[:VERTICES], np.float64)
@@ -67,35 +82,38 @@ class Frontal:
         maps = warp.affine_maps(self._front, mesh[:, :2], self._face.triangles)
         luminance = cv2.remap(grey, *warp.dense_map(self._index, maps, pixels, pixels), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         facing = np.clip(self._face.facing(mesh) / 0.4, 0, 1)
-        return Aligned(np.asarray(luminance, np.float32), warp.spread(facing, self._index, self._face.triangles))
+        seen = self._inner * warp.spread(facing, self._index, self._face.triangles)
+        left, right = (openness(mesh, *eye.gap) for eye in EYES)
+        return Aligned(np.asarray(luminance, np.float32), seen, (left, right))
 
-    def likeness(self, result: Person, sources: Sequence[Person]) -> list[float]:
-        """How like each source the result looks: correlations over the skin that all of these faces show."""
-        face, others = self.align(result), [self.align(source) for source in sources]
-        seen = np.prod([one.seen for one in (face, *others)], axis=0, dtype=np.float32)
-        return [face.likeness(other, seen) for other in others]
+    def lead(self, result: Aligned, own: Aligned, others: Sequence[Aligned]) -> tuple[float, int]:
+        """How much more the result looks like its own source than like the nearest of the others, and which of them that is.
+
+        Each is compared over the skin that it, the result and the source show. Eyes count where the result's are as far open as its
+        source's: otherwise they are the target's.
+        """
+        skin = self._shared(result, own)
+        leads = [result.likeness(own, skin * other.seen) - result.likeness(other, skin * other.seen) for other in others]
+        nearest = int(np.argmin(leads))
+        return leads[nearest], nearest
+
+    def gain(self, result: Aligned, own: Aligned, target: Aligned) -> float:
+        """How much more the result looks like its source than the target did: 0 where nothing was swapped."""
+        skin = self._shared(result, own) * target.seen
+        return result.likeness(own, skin) - target.likeness(own, skin)
+
+    def _shared(self, result: Aligned, own: Aligned) -> NDArray[np.float32]:
+        skin = result.seen * own.seen
+        for around, a, b in zip(self._eyes, result.eyes, own.eyes, strict=True):
+            alike = float(np.clip((min(a, b) / (max(a, b) + 1e-6) - 0.42) / 0.2, 0, 1))
+            skin = skin * (1 - around * np.float32(1 - alike))
+        return skin
 
 
 def _five(mesh: NDArray[np.float64]) -> NDArray[np.float64]:
     """(5, 2): middles of the eyes, tip of the nose, corners of the mouth."""
     groups = ((33, 133, 145, 159), (263, 362, 374, 386), (1, 4), (61,), (291,))
     return np.array([mesh[list(group), :2].mean(0) for group in groups])
-
-
-def seam_gradient(result: NDArray[np.uint8], target: NDArray[np.uint8], mask: NDArray[np.uint8], width: int) -> float:
-    """How much steeper the luminance is along a patch's edge than it was in the target there: 1 for no trace of an edge.
-
-    result, target: (H, W, 3) uint8 BGR. mask: (H, W) uint8 of the patch. width: of the band inside the edge, in pixels.
-    """
-    depth = cv2.distanceTransform((mask > 0).astype(np.uint8), cv2.DIST_L2, 5)
-    band = (depth > 0) & (depth <= width)
-    after, before = (_steepness(picture)[band].mean() for picture in (result, target))
-    return float(after / before)
-
-
-def _steepness(bgr: NDArray[np.uint8]) -> NDArray[np.float32]:
-    grey = cv2.GaussianBlur(np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2GRAY), np.float32), (0, 0), 1)
-    return np.hypot(np.asarray(cv2.Sobel(grey, cv2.CV_32F, 1, 0)), np.asarray(cv2.Sobel(grey, cv2.CV_32F, 0, 1))).astype(np.float32)
 
 
 def mean_lab(bgr: NDArray[np.uint8], where: NDArray[np.bool_]) -> NDArray[np.float32]:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from benchmarks import report, soak
+from benchmarks import report, sizing, soak
 from benchmarks.footprint import name_of
 from benchmarks.load import SWAP, Phase, Plan, arrivals, histogram, kinds, send, summary
 from benchmarks.registry import BENCHMARKS
@@ -164,3 +164,8 @@ def test_the_page_holds_all_of_it_in_one_file() -> None:
     assert page.count("Nothing missed.") == 1
     assert not re.findall(r"(?:src|href)=\"(?!data:|#)", page)
     assert report.markdown(documents[0]).endswith("**Missed: it is <slow>.**\n")
+
+
+def test_the_capacity_page_is_what_its_figures_give() -> None:
+    figures = json.loads((ROOT / "docs" / "capacity.json").read_text())
+    assert (ROOT / "docs" / "capacity.md").read_text() == sizing.page(figures)

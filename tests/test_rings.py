@@ -26,7 +26,8 @@ RINGS: dict[str, tuple[set[str], set[str]]] = {
         {"starlette", "ray"},
     ),
     "app": ({"deployments", "families", "settings", "tasks"}, {"ray"}),
-    "cli": ({"cli", "deployments", "engines", "families", "settings", "tasks"}, {"ray"}),
+    "configs": ({"configs", "app", "deployments", "settings"}, {"ray"}),
+    "cli": ({"cli", "configs", "deployments", "engines", "families", "settings", "tasks"}, {"ray"}),
 }
 FRAMEWORKS = {"ray", "starlette", "sqlalchemy", "fastapi", "aiohttp"}
 

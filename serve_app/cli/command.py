@@ -13,8 +13,10 @@ from typing import Annotated, NoReturn
 import typer
 from tqdm import tqdm
 
+from serve_app.cli.config import app as config
 from serve_app.cli.hooks import app as hooks
 from serve_app.cli.keys import app as keys
+from serve_app.cli.options import DEFAULT_CONFIG
 from serve_app.cli.store import app as store
 from serve_app.deployments import environment
 from serve_app.deployments.supervisor import Stop, stop_on_signal, supervise
@@ -36,6 +38,7 @@ app.add_typer(models, name="models")
 app.add_typer(keys, name="key")
 app.add_typer(store, name="store")
 app.add_typer(hooks, name="hooks")
+app.add_typer(config, name="config")
 
 READY = """
 faceswap-serve is ready on {base} (family {family}); Ctrl-C stops it. Try it with two photographs:
@@ -54,7 +57,7 @@ HEADER = ' -H "mj-api-secret: YOUR_KEY"'
 
 @app.command()
 def serve(
-    config: Annotated[Path, typer.Option(help="Serve config file", exists=True, dir_okay=False)] = ROOT / "config" / "local.yaml",
+    config: Annotated[Path, typer.Option(help="Serve config file", exists=True, dir_okay=False)] = DEFAULT_CONFIG,
     host: Annotated[str | None, typer.Option(help="Address to listen on, instead of the file's")] = None,
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on, instead of the file's")] = None,
     family: Annotated[str | None, typer.Option(help="Model family, instead of the file's")] = None,

@@ -11,7 +11,8 @@ import typer
 from serve_app.deployments import environment
 from serve_app.settings import Settings
 
-DEFAULT_CONFIG = Path(__file__).resolve().parent.parent.parent / "config" / "local.yaml"
+SHIPPED = (Path(__file__).parent.parent / "shipped").resolve()  # config/, also where the package is installed without a checkout
+DEFAULT_CONFIG = SHIPPED / "local.yaml"
 
 Config = Annotated[Path, typer.Option(help="Serve config file, which says where tasks and keys are", exists=True, dir_okay=False)]
 Data = Annotated[Path | None, typer.Option(help="Folder for tasks and pictures, instead of the file's")]

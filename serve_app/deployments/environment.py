@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 
-DEFAULTS = {
-    # Ray's name is misleading: 0 keeps its control ports on loopback, where a single machine needs them.
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+logger = logging.getLogger(__name__)
+
+# Ray's name is misleading: 0 keeps its control ports on loopback, where a single machine needs them.
+ONE_MACHINE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+
+# On every node of a cluster, before `ray start`: the Dockerfile has them, docs/operations.md lists them.
+EVERY_NODE = {
     "RAY_USAGE_STATS_ENABLED": "0",
     # Replicas are this machine's real work, not a background job: Ray's default is nice 15.
     "RAY_worker_niceness": "0",
@@ -25,6 +30,8 @@ DEFAULTS = {
     "FORWARDED_ALLOW_IPS": "",
 }
 
+DEFAULTS = ONE_MACHINE | EVERY_NODE
+
 
 def prepare() -> None:
     """Set what is not set already. Call it before the first import of Ray in the process: later is too late.
@@ -37,3 +44,9 @@ def prepare() -> None:
     for name, value in DEFAULTS.items():
         os.environ.setdefault(name, value)
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+
+
+def complain() -> None:
+    """Say in the log what this node was started without. Its proxy read it when it started, so now is too late to set it."""
+    if missing := [name for name in EVERY_NODE if name not in os.environ]:
+        logger.warning("start every node of Ray with these in its environment, as docs/operations.md says: %s", ", ".join(missing))

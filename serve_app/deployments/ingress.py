@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from serve_app.api.app import ApiConfig, Service, create_app
 from serve_app.api.schema import task_json
 from serve_app.api.watch import Watch
-from serve_app.deployments import logs
+from serve_app.deployments import environment, logs
 from serve_app.deployments.dispatcher import Dispatcher
 from serve_app.deployments.recovery import Recovery, every
 from serve_app.deployments.remote import ask
@@ -53,6 +53,7 @@ class Ingress:
         self, settings: Settings, pipeline: DeploymentHandle[Any], detector: DeploymentHandle[Any], swapper: DeploymentHandle[Any]
     ) -> None:
         logs.to_serve()
+        environment.complain()
         self._settings = settings
         self._secrets = Secrets()
         self._pipeline, self._detector, self._swapper = pipeline, detector, swapper

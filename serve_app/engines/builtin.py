@@ -10,9 +10,13 @@ import numpy as np
 
 from serve_app.vision import mask
 from serve_app.vision.face import FaceError, Patch, Pixels, Portrait, SwapItem
-from serve_app.vision.mesh import VERTICES, Mesh, Topology, face_size
+from serve_app.vision.gaze import looking_like
+from serve_app.vision.mesh import IRISES, VERTICES, Mesh, Topology, face_size, yaw
+from serve_app.vision.occlusion import covering
 from serve_app.vision.shape import FaceShape
+from serve_app.vision.steps import EVERY_STEP, Steps
 from serve_app.vision.transplant import Crop, Overlay, transplant
+from serve_app.vision.view import View
 
 _SMALLEST = 12.0  # pixels across a mesh
 
@@ -39,13 +43,23 @@ class MeshSwapEngine:
 
     buckets: tuple[int, ...] = (1,)
 
-    def __init__(self, topology: Topology, *, slots: int = 1, shape: float = 0.6, light: float = 0.7, working_size: int = 128) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        *,
+        slots: int = 1,
+        shape: float = 0.6,
+        light: float = 0.7,
+        working_size: int = 128,
+        steps: Steps = EVERY_STEP,
+    ) -> None:
         self.slots = slots
         self._topology = topology
         self._face = FaceShape(topology)
         self._shape = shape
         self._light = light
         self._working_size = working_size
+        self._steps = steps
         cv2.setNumThreads(1)
 
     def warm_up(self) -> None:
@@ -66,18 +80,32 @@ class MeshSwapEngine:
         """Finds where the source's mesh goes on the target. Raises FaceError for meshes that cannot be those of faces."""
         source, _ = _crop(item.source, "source", 0.1)
         target, corner = _crop(item.target, "target", 0.12)
+        self._check_turn(source, target)
         pose = self._face.pose(source.mesh, target.mesh)
         if pose.scale < 1e-3:
             raise FaceError("The source face cannot be laid onto the target face. Use pictures that show them more clearly.")
         points = self._face.retarget(pose.apply(source.mesh), target.mesh, self._shape)
-        return Pair(_shrink(source, pose.scale), target, corner, points)
+        if self._steps.occlusion:  # at its own size: the same things for every target
+            source = replace(source, covered=covering(View.of(source.pixels, source.mesh, self._working_size)))
+        source = _shrink(source, pose.scale)
+        return Pair(_looking_like(source, target) if self._steps.gaze == "target" else source, target, corner, points)
+
+    def _check_turn(self, source: Crop, target: Crop) -> None:
+        apart, most = abs(yaw(source.mesh) - yaw(target.mesh)), self._steps.most_turn
+        if most is not None and apart > most:
+            raise FaceError(
+                f"The source face is turned by {apart:.0f} degrees unlike the target face, and at most {most:g} are allowed here. "
+                "Use a source picture that shows more of the same side."
+            )
 
     def run(self, batch: Sequence[Pair]) -> list[Overlay]:
         """Overlays in pixels of the targets' squares. Raises FaceError when nothing of a face can be replaced."""
         return [self._swap(pair) for pair in batch]
 
     def _swap(self, pair: Pair) -> Overlay:
-        overlay = transplant(self._face, pair.source, pair.target, pair.points, light=self._light, working_size=self._working_size)
+        overlay = transplant(
+            self._face, pair.source, pair.target, pair.points, light=self._light, working_size=self._working_size, steps=self._steps
+        )
         if not overlay.mask.any():
             raise FaceError("Too little of the two faces can be seen to swap them. Use pictures that show them more clearly.")
         return replace(overlay, corner=(overlay.corner[0] + pair.corner[0], overlay.corner[1] + pair.corner[1]))
@@ -98,9 +126,10 @@ def _pixels(portrait: Portrait, name: str) -> Pixels:
     return portrait.pixels
 
 
-def _mesh(portrait: Portrait, name: str) -> Mesh:
-    """(468, 3) float64, finite and of a face's proportions."""
-    mesh = np.empty((0, 3)) if portrait.features is None else np.asarray(portrait.features, np.float64)[:VERTICES]
+def _mesh(portrait: Portrait, name: str) -> tuple[Mesh, Mesh]:
+    """(468, 3) float64, finite and of a face's proportions, and its irises, (10, 3), or (0, 3) where they cannot be used."""
+    features = np.empty((0, 3)) if portrait.features is None else np.asarray(portrait.features, np.float64)
+    mesh, irises = features[:VERTICES], features[VERTICES:]
     if mesh.shape != (VERTICES, 3) or not np.isfinite(mesh).all():
         raise FaceError(f"The face in the {name} picture could not be measured. Use one that shows it more clearly.")
     width, height, depth = np.ptp(mesh, axis=0)
@@ -109,12 +138,12 @@ def _mesh(portrait: Portrait, name: str) -> Mesh:
         raise FaceError(f"The face in the {name} picture is too small to swap. Use a larger one.")
     if min(width, height) < 0.1 * size or depth > 4 * size:
         raise FaceError(f"The face in the {name} picture could not be measured. Use one that shows it more clearly.")
-    return mesh
+    return mesh, irises if irises.shape == (IRISES, 3) and np.isfinite(irises).all() else np.empty((0, 3))
 
 
 def _crop(portrait: Portrait, name: str, margin: float) -> tuple[Crop, tuple[int, int]]:
     """The face with a margin of so many faces, and the crop's corner (x, y) in the square."""
-    pixels, mesh = _pixels(portrait, name), _mesh(portrait, name)
+    pixels, (mesh, irises) = _pixels(portrait, name), _mesh(portrait, name)
     extent = np.array(pixels.shape[1::-1])
     low, high = mesh[:, :2].min(0), mesh[:, :2].max(0)
     size, middle = face_size(mesh), (low + high) / 2
@@ -122,7 +151,8 @@ def _crop(portrait: Portrait, name: str, margin: float) -> tuple[Crop, tuple[int
         raise FaceError(f"The face in the {name} picture lies outside the part of it that was looked at.")
     x0, y0 = (int(v) for v in np.maximum(np.floor(low - margin * size), 0))
     x1, y1 = (int(v) for v in np.minimum(np.ceil(high + margin * size) + 1, extent))
-    return Crop(pixels[y0:y1, x0:x1], mesh - [x0, y0, 0], size, _photo(pixels, x0, y0)), (x0, y0)
+    corner = np.array([x0, y0, 0])
+    return Crop(pixels[y0:y1, x0:x1], mesh - corner, irises - corner, size, _photo(pixels, x0, y0)), (x0, y0)
 
 
 def _photo(pixels: Pixels, x: int, y: int) -> tuple[float, float, float, float]:
@@ -142,6 +172,14 @@ def _shrink(crop: Crop, scale: float) -> Crop:
     pixels = np.asarray(cv2.resize(crop.pixels, size, interpolation=cv2.INTER_AREA), np.uint8)
     step = np.array([size[0] / width, size[1] / height, size[0] / width])
     half = np.array([0.5, 0.5, 0.0])
-    mesh = (crop.mesh + half) * step - half
+    mesh, irises = ((points + half) * step - half for points in (crop.mesh, crop.irises))
     x0, y0, x1, y1 = crop.photo
-    return Crop(pixels, mesh, face_size(mesh), (x0 * step[0], y0 * step[1], x1 * step[0], y1 * step[1]))
+    photo = (x0 * step[0], y0 * step[1], x1 * step[0], y1 * step[1])
+    return Crop(pixels, mesh, irises, face_size(mesh), photo, crop.covered)
+
+
+def _looking_like(source: Crop, target: Crop) -> Crop:
+    if not (len(source.irises) and len(target.irises)):
+        return source
+    mesh, other = (np.concatenate([crop.mesh, crop.irises]) for crop in (source, target))
+    return replace(source, pixels=looking_like(source.pixels, mesh, other))

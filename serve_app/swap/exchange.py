@@ -69,7 +69,8 @@ class Exchange:
             with self._excused(index, FAILED):
                 patches.append((raised(outcome), squares[index].matrix))
                 side = float(self._crowd.sides[index])
-                self._done[index] = self._framing.quality(item.target.features, self._crowd.faces.keypoints[index], side)
+                keypoints = self._crowd.faces.keypoints[index]
+                self._done[index] = self._framing.quality(item.target.features, keypoints, side, item.source.features)
         with self._stages.measure("paste"):
             return await self._in_thread(self._framing.paste, result, patches) if patches else result
 
@@ -120,7 +121,7 @@ class Exchange:
 
     def _source_quality(self, source: Source) -> dict[str, object]:
         keypoints, side = source.crowd.faces.keypoints[source.index], float(source.crowd.sides[source.index])
-        return self._framing.quality(source.features, keypoints, side).shown()
+        return self._framing.quality(source.features, keypoints, side, None).shown()
 
 
 def chosen(crowd: Crowd, index: int) -> dict[str, object]:

@@ -116,7 +116,7 @@ async def find_faces(
         {
             **crowd.shown(index),
             "keypoints": [[round(float(value), 1) for value in point] for point in crowd.faces.keypoints[index]],
-            **framing.quality(features.get(index), crowd.faces.keypoints[index], float(crowd.sides[index])).shown(),
+            **framing.quality(features.get(index), crowd.faces.keypoints[index], float(crowd.sides[index]), None).shown(),
         }
         for index in range(len(crowd))
     ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from serve_app.vision.face import Floats
+from serve_app.vision.face import Floats, Pixels
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,6 +50,21 @@ def match(source: Floats, target: Floats, regions: Regions, size: float, light: 
     return np.concatenate([dimmed[..., None], tint], 2)
 
 
+def colourful(lab: Floats) -> float:
+    """0 for a picture in one tint, as black and white or sepia are, 1 for an ordinary photograph."""
+    everywhere = np.ones(lab.shape[:2], np.float32)
+    apart = lab[..., 1:] - _Statistics.of(lab, everywhere).expected(lab[..., 0])
+    return float(np.clip((np.percentile(np.hypot(apart[..., 0], apart[..., 1]), 90) - 3) / 3, 0, 1))
+
+
+def faded(pixels: Pixels, share: float) -> Pixels:
+    """BGR pixels with that share of their colours; 0 is grey."""
+    if share >= 1:
+        return pixels
+    grey = cv2.cvtColor(cv2.cvtColor(pixels, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR)
+    return np.asarray(cv2.addWeighted(pixels, share, grey, 1 - share, 0), np.uint8)
+
+
 def usable(source: Floats, target: Floats, regions: Regions, size: float) -> Floats:
     """(h, w): falls to zero outside the face's middle where the source lies in a shadow so deep that brightening it shows only noise."""
     own, other = _Statistics.of(source, regions.skin), _Statistics.of(target, regions.skin)
@@ -86,12 +101,12 @@ class _Statistics:
 
     @classmethod
     def of(cls, lab: Floats, weight: Floats) -> _Statistics:
-        total = float(weight.sum(dtype=np.float64)) + 1e-6
-        mean = (lab * weight[..., None]).sum((0, 1), dtype=np.float64) / total
-        centred = lab - mean.astype(np.float32)
-        weighted = centred * weight[..., None]
-        variance = (centred * weighted).sum((0, 1), dtype=np.float64) / total
-        covariance = (centred[..., 1:] * weighted[..., :1]).sum((0, 1), dtype=np.float64) / total
+        values, share = lab.reshape(-1, 3).astype(np.float64), weight.ravel().astype(np.float64)
+        total = float(share.sum()) + 1e-6
+        mean = np.einsum("nc,n->c", values, share) / total
+        values -= mean
+        variance = np.einsum("nc,nc,n->c", values, values, share) / total
+        covariance = np.einsum("nc,n,n->c", values[:, 1:], values[:, 0], share) / total
         slope = np.clip(covariance / (variance[0] + 4), -1.5, 1.5)
         return cls(mean.astype(np.float32), np.sqrt(variance).astype(np.float32), slope.astype(np.float32))
 

@@ -25,7 +25,8 @@ class Framing:
     FaceError for keypoints that cannot be a face's. target_features: whether the swapper needs the target's features too.
     paste: patches laid into a picture, each with the matrix of its square. turns: of faces in the order in which they are swapped, by
     their keypoints, which can be cut together: lists of indices, to be worked off one after the other, each cut out of what the lists
-    before it have left; the second argument is the picture's shape. quality: of a face, by its features, keypoints and size.
+    before it have left; the second argument is the picture's shape. quality: of a face, by its features, keypoints and size, and by the
+    features of the face that is put onto it, where there is one.
     """
 
     frames: Callable[[Pixels], tuple[Frame, ...]]
@@ -34,7 +35,7 @@ class Framing:
     target_features: bool
     paste: Callable[[Pixels, Sequence[tuple[Patch, Matrix]]], Pixels]
     turns: Callable[[Sequence[Floats], tuple[int, ...]], list[list[int]]]
-    quality: Callable[[Floats | None, Floats, float], Quality]
+    quality: Callable[[Floats | None, Floats, float, Floats | None], Quality]
 
 
 def mesh_framing(frame_side: int, max_side: int) -> Framing:
@@ -49,7 +50,7 @@ def arcface_framing(sides: Sequence[int]) -> Framing:
     def frames(bgr: Pixels) -> tuple[Frame, ...]:
         return tuple(library_letterbox(bgr, side) for side in sides)
 
-    def quality(features: Floats | None, keypoints: Floats, side: float) -> Quality:
+    def quality(features: Floats | None, keypoints: Floats, side: float, giver: Floats | None) -> Quality:
         return of_points(keypoints, side)
 
     source, target = partial(arcface_square, size=112), partial(arcface_square, size=_SWAPPED)

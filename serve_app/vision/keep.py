@@ -7,9 +7,8 @@ import numpy as np
 
 from serve_app.vision.face import Floats
 from serve_app.vision.mask import blur, hull, polygon
-from serve_app.vision.mesh import LEFT_EYE, MOUTH, RIGHT_EYE, Mesh, openness
+from serve_app.vision.mesh import EYES, MOUTH, Mesh, openness
 
-_EYES = ((LEFT_EYE, (159, 145, 33, 133)), (RIGHT_EYE, (386, 374, 263, 362)))
 _MOUTH_GAP = (13, 14, 78, 308)
 
 
@@ -19,11 +18,11 @@ def kept(shape: tuple[int, int], source: Mesh, target: Mesh, points: Mesh, size:
     source, target: (468, 3) meshes, their scale does not matter; points: the target's (468, 2) in the view; size: of its face there.
     """
     free = np.ones(shape, np.float32)
-    for eye, gap in _EYES:
+    for eye in EYES:
         # a warp makes no lids for an open eye, no iris for a shut one
-        share = _unlike(openness(target, *gap), openness(source, *gap))
+        share = _unlike(openness(target, *eye.gap), openness(source, *eye.gap))
         if share > 0:
-            free *= 1 - share * _eye(shape, points[list(eye)], size)
+            free *= 1 - share * _eye(shape, points[list(eye.lids)], size)
     free *= 1 - _mouth(shape, openness(source, *_MOUTH_GAP), openness(target, *_MOUTH_GAP), points, size)
     return 1 - free
 

@@ -114,8 +114,8 @@ def not_skin(view: View) -> Floats:
     dark, tinted = (-away[..., 0] - 2.2) / 1.3, (np.hypot(away[..., 1], away[..., 2]) - 3.2) / 1.8
     found = np.clip(np.maximum(dark, tinted), 0, 1).astype(np.float32)
     found *= _above_nose(view) * (1 - blur(polygon(view.shape, [hull(view.points, _UPPER_FACE)]), unit * 0.012))
-    found = np.asarray(cv2.morphologyEx(found, cv2.MORPH_OPEN, _disc(unit * 0.012)), np.float32)
-    found = np.asarray(cv2.dilate(found, _disc(unit * 0.015)), np.float32)
+    found = np.asarray(cv2.morphologyEx(found, cv2.MORPH_OPEN, disc(unit * 0.012)), np.float32)
+    found = np.asarray(cv2.dilate(found, disc(unit * 0.015)), np.float32)
     return np.asarray(np.minimum(blur(found, max(1, unit * 0.018)) * 1.15, 1), np.float32)
 
 
@@ -128,7 +128,7 @@ def _above_nose(view: View) -> Floats:
     return share
 
 
-def _disc(radius: float) -> Pixels:
+def disc(radius: float) -> Pixels:
     side = 2 * max(1, int(radius)) + 1
     return np.asarray(cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side)), np.uint8)
 

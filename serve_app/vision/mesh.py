@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 VERTICES = 468
+IRISES = 10
 
 OVAL = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
@@ -26,6 +27,20 @@ RIGHT_EYE = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 38
 LEFT_BROW = (70, 63, 105, 66, 107, 55, 65, 52, 53, 46)
 RIGHT_BROW = (300, 293, 334, 296, 336, 285, 295, 282, 283, 276)
 CHEEKS = (50, 205, 36, 101, 118, 117, 123, 187, 280, 425, 266, 330, 347, 346, 352, 411, 4, 195, 197, 6, 151, 9, 8)
+
+
+class Eye(NamedTuple):
+    """Vertices of one eye. gap: as `openness` takes them. iris: its middle, then four on its border."""
+
+    lids: tuple[int, ...]
+    gap: tuple[int, int, int, int]
+    iris: tuple[int, ...]
+
+
+EYES = (
+    Eye(LEFT_EYE, (159, 145, 33, 133), (468, 469, 470, 471, 472)),
+    Eye(RIGHT_EYE, (386, 374, 362, 263), (473, 474, 475, 476, 477)),
+)
 FEATURES = (LIPS, LEFT_EYE, RIGHT_EYE, LEFT_BROW, RIGHT_BROW)
 
 FOREHEAD_TOP, CHIN, NOSE_TIP, NOSE_ROOT = 10, 152, 4, 168
@@ -70,6 +85,12 @@ def openness(mesh: Mesh, top: int, bottom: int, left: int, right: int) -> float:
     height = np.linalg.norm(mesh[top, :2] - mesh[bottom, :2])
     width = np.linalg.norm(mesh[left, :2] - mesh[right, :2])
     return float(height / (width + 1e-6))
+
+
+def yaw(mesh: Mesh) -> float:
+    """Degrees by which a (V, 3) mesh is turned, 0 for a face seen from the front, positive where its right half lies further back."""
+    across = mesh[EYES[1].gap[3]] - mesh[EYES[0].gap[2]]
+    return float(np.degrees(np.arctan2(across[2], np.hypot(across[0], across[1]))))
 
 
 def face_size(mesh: Mesh) -> float:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
-from serve_app.vision import blend, colour, mask
+from serve_app.vision import blend, colour, grain, mask
 from serve_app.vision.face import Floats, Pixels
 from serve_app.vision.keep import kept
 from serve_app.vision.mesh import LEFT_EYE, MOUTH, RIGHT_EYE, Mesh
+from serve_app.vision.occlusion import cleared, covering
 from serve_app.vision.shape import FaceShape
+from serve_app.vision.steps import Steps
 from serve_app.vision.texture import Texture
 from serve_app.vision.view import View, to_bgr, to_lab
 
@@ -20,13 +22,17 @@ from serve_app.vision.view import View, to_bgr, to_lab
 class Crop:
     """A face and its surroundings: pixels (h, w, 3) uint8 BGR, mesh (468, 3) float64 in them, size of the mesh in pixels.
 
+    irises: (10, 3) in the same pixels, the mesh's further vertices; (0, 3) where they are not known.
     photo: (x0, y0, x1, y1), where the photograph ends, in these pixels; infinite for sides it does not end at.
+    covered: (h, w) float32 of the same picture at any size, how much of it belongs to things before the face; None: not looked for.
     """
 
     pixels: Pixels
     mesh: Mesh
+    irises: Mesh
     size: float
     photo: tuple[float, float, float, float]
+    covered: Floats | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -48,39 +54,55 @@ class _Small:
     brightness: Floats
 
 
-def transplant(face: FaceShape, source: Crop, target: Crop, points: Mesh, *, light: float, working_size: float) -> Overlay:
+def transplant(face: FaceShape, source: Crop, target: Crop, points: Mesh, *, light: float, working_size: float, steps: Steps) -> Overlay:
     """The source's face in the target's place, with the target's colours, light and outline.
 
     source: brought to the target's scale. points: (468, 2), where its vertices go in the target's crop. light: 0 to 1, how much of the
     target's shading is laid on. working_size: pixels across the face at which masks and colours are made.
     """
     view = View.of(target.pixels, target.mesh, working_size)
+    source = replace(source, pixels=colour.faded(source.pixels, colour.colourful(view.lab)))  # no red lips in a black and white photograph
     texture = Texture.of(face, source.mesh, target.mesh, points, target.pixels.shape[:2], view)
-    small = _lay(source, View.of(source.pixels, source.mesh, working_size), texture, view)
+    source_view = View.of(source.pixels, source.mesh, working_size)
+    covered = covering(view) if steps.occlusion else np.zeros(view.shape, np.float32)
+    source_covered = np.zeros(source_view.shape, np.float32)
+    if source.covered is not None and source.covered.any():
+        source_covered = np.asarray(cv2.resize(source.covered, source_view.shape[::-1], interpolation=cv2.INTER_AREA), np.float32)
+        source_covered = np.asarray(cv2.dilate(source_covered, mask.disc(0.02 * source_view.size)), np.float32)
+        pixels, source_view = cleared(source.pixels, source_view, source_covered)
+        source = replace(source, pixels=pixels)
+    small = _lay(source, source_view, source_covered, texture, view)
+    free = 1 - covered
     lab, moved = to_lab(small.bgr), (points + 0.5) * view.step - 0.5
-    regions = _regions(view, moved).within(small.shown)
+    regions = _regions(view, moved, free).within(small.shown)
     shown = small.shown * colour.usable(lab, view.lab, regions, view.size)
     matched = to_bgr(colour.match(lab, view.lab, regions.within(shown), view.size, light))
     gain, offset = colour.local_affine(small.bgr, np.clip(matched, 0, 1), max(1, round(view.size * 0.03)))
 
-    reach = np.clip(mask.blur(shown, max(1, view.size * 0.03)) * 6, 0, 1)
-    box = _box(reach, view, target.pixels.shape)
+    reach = np.clip(mask.blur(shown, max(1, view.size * 0.04)) * 12, 0, 1)  # as far as the coarsest band goes
+    box = view.box(reach, target.pixels.shape)
     swapped = texture.full(source.pixels, box, view, small.brightness)
     swapped *= view.enlarge(gain, box)
     swapped += view.enlarge(offset * np.float32(255), box)
     np.clip(swapped, 0, 255, out=swapped)
 
     below = target.pixels[box[1] : box[3], box[0] : box[2]]
-    own = (shown > 0) * (1 - kept(view.shape, source.mesh, target.mesh, view.points, view.size))
+    own = (shown > 0).astype(np.float32) * (1 - kept(view.shape, source.mesh, target.mesh, view.points, view.size))
+    if steps.grain:
+        seen = own * free
+        skin, drawn = view.enlarge(regions.within(seen).skin, box), view.enlarge(regions.features * seen, box)
+        swapped += grain.matching(swapped, below, skin, drawn)[..., None]
     swapped -= below
-    swapped *= view.enlarge(own.astype(np.float32), box)[..., None]
+    swapped *= view.enlarge(own, box)[..., None]
     added = blend.multiband(swapped, view.enlarge(shown, box), blend.bands(target.size))
+    if covered.any():  # last of all, so that no band of the new face reaches over what lies before it
+        added *= view.enlarge(free, box)[..., None]
     pixels = np.asarray(cv2.add(added, below, dtype=cv2.CV_8U), np.uint8)
     return Overlay(pixels, np.round(view.enlarge(reach, box) * 255).astype(np.uint8), (box[0], box[1]))
 
 
-def _lay(source: Crop, source_view: View, texture: Texture, view: View) -> _Small:
-    hair, source_hair = mask.not_skin(view), mask.not_skin(source_view)
+def _lay(source: Crop, source_view: View, source_covered: Floats, texture: Texture, view: View) -> _Small:
+    hair, source_hair = mask.not_skin(view), np.maximum(mask.not_skin(source_view), source_covered)
     small = _blend_halves(source, source_view, texture, view, hair, source_hair)
     if small.shown.sum() < 0.1 * texture.cover.sum():  # covered almost everywhere: then it was not hair, but skin of two colours
         bare, source_bare = np.zeros_like(hair), np.zeros_like(source_hair)
@@ -105,20 +127,12 @@ def _blend_halves(source: Crop, source_view: View, texture: Texture, view: View,
     return _Small(np.ascontiguousarray(np.clip(laid[..., :3], 0, 1)), np.clip(shown, 0, 1), brightness)
 
 
-def _regions(view: View, moved: Mesh) -> colour.Regions:
-    """moved: (468, 2), where the source's vertices are in the target's view."""
+def _regions(view: View, moved: Mesh, free: Floats) -> colour.Regions:
+    """moved: (468, 2), where the source's vertices are in the target's view. free: (h, w), where nothing lies before the target's face."""
     features = mask.features(view.shape, moved, view.points)
     bare = 1 - mask.blur(features, view.size * 0.01)
     teeth = mask.polygon(view.shape, [moved[list(MOUTH)]])
     eyes = mask.polygon(view.shape, [moved[list(eye)] for eye in (LEFT_EYE, RIGHT_EYE)])
     wet = mask.blur(np.maximum(teeth, eyes), max(0.7, view.size * 0.006))
     everywhere = np.ones(view.shape, np.float32)
-    return colour.Regions(everywhere, bare, wet=wet, teeth=teeth, features=features, rim=1 - mask.centre(view))
-
-
-def _box(reach: Floats, view: View, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
-    """(x0, y0, x1, y1): what `reach` covers, in pixels of the target's crop, which has that shape."""
-    x, y, width, height = cv2.boundingRect((reach > 0).astype(np.uint8))
-    across, down = view.step
-    x0, y0 = max(0, int((x - 1) / across)), max(0, int((y - 1) / down))
-    return x0, y0, min(shape[1], int((x + width + 1) / across) + 1), min(shape[0], int((y + height + 1) / down) + 1)
+    return colour.Regions(everywhere, bare * free, wet=wet, teeth=teeth, features=features, rim=1 - mask.centre(view))

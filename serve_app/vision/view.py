@@ -43,6 +43,13 @@ class View:
     def shape(self) -> tuple[int, int]:
         return self.bgr.shape[0], self.bgr.shape[1]
 
+    def box(self, field: Floats, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+        """(x0, y0, x1, y1) in pixels of the picture, which has that shape: what the (h, w) field over the view covers."""
+        x, y, width, height = cv2.boundingRect((field > 0).astype(np.uint8))
+        across, down = self.step
+        x0, y0 = max(0, int((x - 1) / across)), max(0, int((y - 1) / down))
+        return x0, y0, min(shape[1], int((x + width + 1) / across) + 1), min(shape[0], int((y + height + 1) / down) + 1)
+
     def enlarge(self, field: Floats, box: tuple[int, int, int, int]) -> Floats:
         """The part of the picture in the box (x0, y0, x1, y1), out of an (h, w) or (h, w, 3) field over the view."""
         x0, y0, x1, y1 = box

@@ -16,13 +16,14 @@ PROXY_BACK_S = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """results: keys of the pictures that are stored. heard: what the tasks' hook heard."""
+    """results: keys of the pictures that are stored. heard: what the tasks' hook heard. proxy_back_s: for how long a proxy may be away."""
 
     faults: list[Fault]
     load: Load
     records: Records
     results: list[str]
     heard: list[Heard]
+    proxy_back_s: float = PROXY_BACK_S
 
     def fault_of(self, at: float) -> Fault | None:
         """The one under way, or the last before."""
@@ -81,7 +82,7 @@ def answered(evidence: Evidence) -> list[str]:
 
 def proxy_back(evidence: Evidence) -> list[str]:
     backs = [evidence.back_after(fault) for fault in evidence.faults if fault.kind.name == "proxy"]
-    return [f"a killed proxy was back after {back:.1f} s" for back in backs if back is not None and back > PROXY_BACK_S]
+    return [f"a killed proxy was back after {back:.1f} s" for back in backs if back is not None and back > evidence.proxy_back_s]
 
 
 def _allowed(evidence: Evidence, trouble: Trouble) -> bool:

@@ -6,13 +6,16 @@ import base64
 import io
 import struct
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import cv2
 import numpy as np
+import pi_heif
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
+from skimage.color import rgb2lab
 
 from serve_app.vision.face import Pixels
 from serve_app.vision.image import Picture, decode, encode
@@ -42,15 +45,15 @@ def saved(pixels: NDArray[Any], format: str, **options: Any) -> bytes:
 
 
 def around() -> NDArray[np.bool_]:
-    """(H, W): where the photograph must be as it was, far enough from the face for filters of lossy formats."""
+    """(H, W): where the photograph must be as it was."""
     (left, top), (x1, y1, x2, y2) = head_corner(2), SIX_FACES[2]
     outside = np.ones((HEIGHT, WIDTH), np.bool_)
-    outside[max(0, y1 - top - 36) : y2 - top + 36, max(0, x1 - left - 36) : x2 - left + 36] = False
+    outside[max(0, y1 - top - 12) : y2 - top + 12, max(0, x1 - left - 12) : x2 - left + 12] = False
     return outside
 
 
 OUTSIDE = around()
-assert OUTSIDE.mean() > 0.2
+assert OUTSIDE.mean() > 0.4
 
 
 def body(target: bytes, source: bytes = FACE, **members: Any) -> dict[str, Any]:
@@ -91,11 +94,31 @@ def same_outside(result: Picture, wanted: NDArray[np.uint8]) -> None:
     )
 
 
-def one_encoding_away(result: Picture, before: Picture, quality: int) -> None:
-    """Outside the face no further from the target than the target is from itself, written once."""
-    again = decode(encode(before, quality=quality, format=result.format))  # type: ignore[arg-type]
-    once, twice = (np.abs(one.bgr.astype(int) - before.bgr)[OUTSIDE].mean() for one in (again, result))
-    assert twice < once * 1.05 + 0.05
+def one_encoding_away(client: Client, target: bytes, result: Picture, before: Picture, quality: int = 95) -> None:
+    """Outside the face the result is `before`, written once at that quality: every pixel of it, after both were read again.
+
+    What WebP and AVIF make of a block depends on the blocks before it, so a new face changes pixels at any distance (docs/decisions/0032).
+    `before` gets the same face first, out of a result without loss.
+    """
+    _, lossless, _ = swapped(client, target, output={"format": "png"})
+    same = replace(before, bgr=np.where(OUTSIDE[..., None], before.bgr, lossless.bgr))
+    again = decode(encode(same, quality=quality, format=result.format))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(result.bgr[OUTSIDE], again.bgr[OUTSIDE])
+
+
+def pillow(data: bytes) -> Pixels:
+    """(H, W, 3) BGR, as another reader than ours reads it; of inks what littleCMS says by their profile."""
+    image = pi_heif.open_heif(data).to_pillow() if data[4:12] == b"ftypheic" else Image.open(io.BytesIO(data))
+    if image.mode == "CMYK":
+        own, how = ImageCms.ImageCmsProfile(io.BytesIO(image.info["icc_profile"])), ImageCms.Intent.RELATIVE_COLORIMETRIC
+        image = ImageCms.profileToProfile(image, own, ImageCms.createProfile("sRGB"), renderingIntent=how, outputMode="RGB") or image
+    return np.ascontiguousarray(np.asarray(image.convert("RGB"))[..., ::-1])
+
+
+def apart(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """The larger of CIE76 and CIEDE2000, of two pictures in sRGB, RGB: the one is stricter with vivid colours, the other with greys."""
+    plain = np.linalg.norm(rgb2lab(one) - rgb2lab(other), axis=-1)
+    return np.asarray(np.maximum(colour_difference(one, other), plain), np.float64)
 
 
 def test_row_01_a_missing_or_empty_picture(client: Client) -> None:
@@ -183,7 +206,7 @@ def test_row_09_grey_comes_back_as_rgb(client: Client, format: str) -> None:
     data, result, _ = swapped(client, saved(GREY, format))
     assert Image.open(io.BytesIO(data)).mode == "RGB"
     if format == "JPEG":
-        one_encoding_away(result, decode(saved(GREY, format)), 95)
+        one_encoding_away(client, saved(GREY, format), result, Picture(pillow(saved(GREY, format)), None, "JPEG"))
     else:
         same_outside(result, GREY)
 
@@ -213,7 +236,7 @@ def test_row_10_alpha_is_the_targets_where_colours_are_lossy(client: Client, for
     if format == "HEIC":
         same_outside(result, before.bgr)
     else:
-        one_encoding_away(result, before, 95)
+        one_encoding_away(client, target, result, before)
 
 
 @pytest.mark.parametrize("format", ["PNG", "GIF"])
@@ -231,20 +254,26 @@ def test_row_11_palettes_with_a_clear_colour(client: Client, format: str) -> Non
     assert properties.get("output") == ({"format": "png"} if format == "GIF" else None)
 
 
-@pytest.mark.parametrize(("kind", "output"), [("cmyk", None), ("cmyk", "png"), ("ycck", "png"), ("tiff", None)])
-def test_row_12_inks_become_the_colours_of_their_profile(client: Client, kind: str, output: str | None) -> None:
+@pytest.mark.parametrize("output", ["png", "jpeg", "webp", "avif"])
+@pytest.mark.parametrize("kind", ["cmyk", "ycck", "tiff"])
+def test_row_12_inks_become_the_colours_of_their_profile(client: Client, kind: str, output: str) -> None:
     rgb = PHOTO[..., ::-1].astype(np.float64)
     black = 255 - rgb.max(axis=2, keepdims=True)
     cmyk = np.rint(np.dstack([(255 - rgb - black) * 255 / np.maximum(255 - black, 1), black]) * 0.9).astype(np.uint8)
-    data, result, properties = swapped(client, inked(cmyk, kind, inks()), **({"output": {"format": output}} if output else {}))
+    target = inked(cmyk, kind, inks())
+    data, result, properties = swapped(client, target, output={"format": output})
     assert codes(properties) == ["cmyk"]
-    lossless = output == "png" or kind == "tiff"
-    assert data[:3] == (b"\x89PN" if lossless else b"\xff\xd8\xff")
-    difference = colour_difference(result.bgr[..., ::-1], through_inks(cmyk))[OUTSIDE]
-    assert difference.mean() < 1
-    assert np.quantile(difference, 1 if lossless else 0.97) < 2
+    if output == "png":
+        assert apart(result.bgr[..., ::-1], through_inks(cmyk))[OUTSIDE].max() < 2  # the formula that the profile was sampled from
+    one_encoding_away(client, target, result, Picture(pillow(target), None, "JPEG"))
     assert result.icc is None
     assert Image.open(io.BytesIO(data)).mode == "RGB"
+
+
+@pytest.mark.parametrize(("kind", "start"), [("cmyk", b"\xff\xd8\xff"), ("tiff", b"\x89PN")])
+def test_row_12_inks_come_back_in_a_format_like_their_own(client: Client, kind: str, start: bytes) -> None:
+    cmyk = np.dstack([255 - PHOTO[..., ::-1], np.zeros((HEIGHT, WIDTH), np.uint8)])
+    assert swapped(client, inked(cmyk, kind, inks()))[0].startswith(start)
 
 
 def test_row_12_inks_without_a_profile(client: Client) -> None:
@@ -277,19 +306,12 @@ def managed(data: bytes) -> NDArray[np.uint8]:
 @pytest.mark.parametrize("output", [None, "png"])
 def test_row_14_a_wide_gamut_looks_the_same(client: Client, format: str, output: str | None) -> None:
     target = heic(PHOTO, icc=wide()) if format == "HEIC" else saved(PHOTO, format, icc_profile=wide())
-    data, result, _ = swapped(client, target, **({"output": {"format": output, "quality": 100}} if output else {}))
+    data, result, _ = swapped(client, target, **({"output": {"format": output}} if output else {}))
     assert result.icc == wide()
-    seen = Image.fromarray(decode(target).bgr[..., ::-1])
-    seen.info["icc_profile"] = wide()
-    out = io.BytesIO()
-    seen.save(out, "PNG", icc_profile=wide())
-    difference = colour_difference(managed(data), managed(out.getvalue()))[OUTSIDE]
-    assert difference.mean() < 1
-    if output or format in {"PNG", "TIFF"}:
-        assert difference.max() < 2
-    blurred = [cv2.blur(managed(one), (5, 5)) for one in (data, out.getvalue())]  # colours, without the grain of one more encoding
-    # libavif turns RGB into 8-bit YUV with an error of a third of a level, which dark places show.
-    assert np.quantile(colour_difference(*(np.asarray(one, np.uint8) for one in blurred))[OUTSIDE], 0.99) < (3 if format == "AVIF" else 2)
+    before = Picture(pillow(target), None, result.format, icc=wide())
+    one_encoding_away(client, target, result, before)
+    if result.format == "PNG":
+        assert apart(managed(data), managed(encode(before)))[OUTSIDE].max() == 0
 
 
 TURNED = [("JPEG", number) for number in range(1, 9)] + [
@@ -352,7 +374,7 @@ def test_row_17_avif_and_heic_are_read_and_jpeg_xl_is_named(client: Client) -> N
     for target, start in ((saved(PHOTO, "AVIF"), b"ftypavif"), (heic(PHOTO), b"\xff\xd8\xff")):
         data, result, _ = swapped(client, target)
         assert start in data[:12]
-        one_encoding_away(result, decode(target), 95)
+        one_encoding_away(client, target, result, Picture(pillow(target), None, "JPEG"))
     assert "This is a JPEG XL picture." in told_no(client, b"\xff\x0a" + bytes(60))
 
 
@@ -381,7 +403,7 @@ def test_the_result_has_the_format_that_was_asked_for(client: Client, name: str,
         assert result.alpha is None
     else:
         np.testing.assert_array_equal(result.alpha, ALPHA)
-    one_encoding_away(result, Picture(decode(data).bgr if name == "jpeg" else PHOTO, result.alpha, result.format), 90)
+    one_encoding_away(client, target, result, Picture(PHOTO, ALPHA, "PNG"), 90)
     smaller, _, _ = swapped(client, target, output={"format": name, "quality": 50})
     assert len(smaller) < len(data) or name == "png"
 

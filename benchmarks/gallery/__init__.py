@@ -1,0 +1,1 @@
+"""The gallery: swaps over the faces that installed packages carry, shown and measured."""

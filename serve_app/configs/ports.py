@@ -1,0 +1,19 @@
+"""Ports that must never be reached from outside of the cluster: docs/security.md."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+NEVER_PUBLIC = {
+    6379: "Ray's head (GCS): who may speak to it runs code on every node",
+    8265: "Ray's dashboard and its REST interface: deploys applications, runs jobs, shows logs",
+    10001: "Ray's client server: runs whatever is sent to it",
+    52365: "Ray's agent of a node: its logs and jobs",
+    8404: "HAProxy's statistics: shows every replica, where RAY_SERVE_ENABLE_HA_PROXY is set",
+    9101: "HAProxy's metrics, where RAY_SERVE_ENABLE_HA_PROXY is set",
+}
+
+
+def named(ports: Container[int]) -> str:
+    """'8265 (Ray's dashboard ...)' of each, for a message."""
+    return ", ".join(f"{port} ({NEVER_PUBLIC[port]})" for port in NEVER_PUBLIC if port in ports)
