@@ -88,7 +88,8 @@ class SwapPipeline:
         room = min(settings.swapper.max_queued, settings.detector.max_queued // 2)  # a call that asks for more is refused for ever
         self._limits = FaceLimits(settings.limits.max_faces, settings.pipeline.min_face, at_once=min(16, room))
         self._memory = Budget(int(settings.pipeline.max_megapixels * 1e6))
-        self._sources = Sources(seconds=settings.pipeline.remember_s, most_bytes=settings.pipeline.remember_mb * 1_000_000)
+        most_bytes = settings.pipeline.remember_mb * 1_000_000
+        self._sources = Sources(seconds=settings.pipeline.remember_s, most_bytes=most_bytes, record=self._record)
         self._threads = ThreadPoolExecutor(settings.pipeline.threads, thread_name_prefix="picture")
 
     async def run_next(self, ticket: str) -> bool:
