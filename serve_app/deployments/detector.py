@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from serve_app.deployments import logs
 from serve_app.deployments.batcher import Batcher
+from serve_app.deployments.recorder import recorder
 from serve_app.families import detector_engines
 from serve_app.settings import Settings
 from serve_app.vision.face import FaceError, Faces, FaceSquare, Floats, Frame
@@ -15,8 +16,9 @@ class FaceDetector:
     def __init__(self, settings: Settings) -> None:
         logs.to_serve()
         detect, identify = detector_engines(settings)
-        self._detect: Batcher[tuple[Frame, ...], Faces] = Batcher(detect, max_queued=settings.detector.max_queued)
-        self._identify: Batcher[FaceSquare, Floats] = Batcher(identify, max_queued=settings.detector.max_queued)
+        most, family, record = settings.detector.max_queued, settings.family, recorder()
+        self._detect: Batcher[tuple[Frame, ...], Faces] = Batcher(detect, max_queued=most, model="detect", family=family, record=record)
+        self._identify: Batcher[FaceSquare, Floats] = Batcher(identify, max_queued=most, model="identify", family=family, record=record)
 
     async def detect(self, pictures: Sequence[tuple[Frame, ...]]) -> list[Faces | FaceError]:
         return await self._detect(pictures)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from serve_app.deployments import logs
 from serve_app.deployments.batcher import Batcher
+from serve_app.deployments.recorder import recorder
 from serve_app.families import swapper_engine
 from serve_app.settings import Settings
 from serve_app.vision.face import FaceError, Patch, SwapItem
@@ -14,7 +15,9 @@ from serve_app.vision.face import FaceError, Patch, SwapItem
 class FaceSwapper:
     def __init__(self, settings: Settings) -> None:
         logs.to_serve()
-        self._swap: Batcher[SwapItem, Patch] = Batcher(swapper_engine(settings), max_queued=settings.swapper.max_queued)
+        self._swap: Batcher[SwapItem, Patch] = Batcher(
+            swapper_engine(settings), max_queued=settings.swapper.max_queued, model="swap", family=settings.family, record=recorder()
+        )
 
     async def swap(self, items: Sequence[SwapItem]) -> list[Patch | FaceError]:
         return await self._swap(items)

@@ -70,9 +70,9 @@ class Site:
 
 @contextlib.asynccontextmanager
 async def site(
-    folder: Path, *, slow: str = "FaceSwapper", batch_s: float = 0, pipelines: int = 1, **settings: float
+    folder: Path, *, name: str = "pipeline", slow: str = "FaceSwapper", batch_s: float = 0, pipelines: int = 1, **settings: float
 ) -> AsyncIterator[Site]:
-    """slow: the models whose batches take batch_s. settings: of the pipelines, each of which is an application of its own.
+    """slow: the models whose batches take batch_s. settings: of the pipelines, which are applications `name-0` and so on.
 
     Serve must be running (fixture `client`).
     """
@@ -80,7 +80,7 @@ async def site(
     migrate(common.database)
     costly = common.model_copy(update={"fake": FakeSettings(seconds=batch_s)})
     models = [deployment(cls).options(**LIGHT).bind(costly if cls.__name__ == slow else common) for cls in (FaceDetector, FaceSwapper)]
-    names = [f"pipeline-{number}" for number in range(pipelines)]
+    names = [f"{name}-{number}" for number in range(pipelines)]
     try:
         handles = [await _run(names[0], deployment(SwapPipeline).options(**LIGHT).bind(common, *models))]
         detector, swapper = (serve.get_deployment_handle(cls.__name__, names[0]) for cls in (FaceDetector, FaceSwapper))
