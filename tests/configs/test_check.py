@@ -114,11 +114,11 @@ SERVE = [
         f"{APP}.deployments[FaceDetector].max_ongoing_requests: warning: 16 never fill a batch of 32",
     ),
     (
-        "metrics_interval_s: 1",
-        "upscaling_factor: 1",
+        "metrics_interval_s: 0.5",
+        "downscaling_factor: 1",
         f"{APP}.deployments[SwapPipeline].autoscaling_config.metrics_interval_s: warning: is not set",
     ),
-    ("look_back_period_s: 5", "look_back_period_s: 0.5", "autoscaling_config: warning: `look_back_period_s` (0.5) must be greater than"),
+    ("look_back_period_s: 2", "look_back_period_s: 0.1", "autoscaling_config: warning: `look_back_period_s` (0.1) must be greater than"),
     (", num_gpus: 0.4", "", f"{APP}.deployments[FaceDetector].ray_actor_options.num_gpus: must be set"),
     ("provider: cuda", "provider: cpu", f"{APP}.args.provider: warning: is cpu, so FaceDetector would hold a GPU"),
     ("family: insightface", "family: builtin", f"{APP}.args.family: warning: builtin runs on the CPU only"),
@@ -130,7 +130,7 @@ SERVE = [
         "runtime_env: {env_vars: {FACESWAP_SECRT: x}}",
         "env_vars.FACESWAP_SECRT: there is no such variable; did you mean FACESWAP_SECRET?",
     ),
-    ("num_cpus: 2", "num_cpus: 2, num_cpus: 3", "line 42, column"),
+    ("num_cpus: 2", "num_cpus: 2, num_cpus: 3", "line 44, column"),
     ("route_prefix: /", "route_prefix: [", "line "),
 ]
 
