@@ -70,8 +70,8 @@ def _claims(settings: Settings, pipeline: Deployment, swapper: Deployment, at: P
     claims, batches = settings.in_flight * pipeline.most, 2 * settings.swapper.slots * max(settings.swapper.buckets) * max(1, swapper.most)
     if claims > batches:
         text = (
-            f"{claims} tasks ({settings.in_flight} in each of {pipeline.most} SwapPipeline) may be begun at a time, more than the {batches} of two "
-            f"batches for each of {max(1, swapper.most)} FaceSwapper: what is begun is in order no more, and another key's task waits for it"
+            f"{claims} tasks ({settings.in_flight} in each of {pipeline.most} SwapPipeline) may be begun at a time, more than {batches}, "
+            f"two batches for each of {max(1, swapper.most)} FaceSwapper: what is begun is in order no more, and others' tasks wait for it"
         )
         yield Finding(at, text, harmless=True)
 
