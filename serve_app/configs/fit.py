@@ -69,9 +69,10 @@ def _dispatching(settings: Settings, ingress: Deployment, pipeline: Deployment, 
 def _claims(settings: Settings, pipeline: Deployment, swapper: Deployment, at: Place) -> Iterator[Finding]:
     claims, batches = settings.in_flight * pipeline.most, 2 * settings.swapper.slots * max(settings.swapper.buckets) * max(1, swapper.most)
     if claims > batches:
-        begun = f"{claims} tasks ({settings.in_flight} in each of {pipeline.most} SwapPipeline) may be begun at a time"
-        more = f"more than the {batches} of two batches for each of {max(1, swapper.most)} FaceSwapper"
-        text = f"{begun}, {more}: what is begun is in order no more, and another key's task waits for it"
+        text = (
+            f"{claims} tasks ({settings.in_flight} in each of {pipeline.most} SwapPipeline) may be begun at a time, more than {batches}, "
+            f"two batches for each of {max(1, swapper.most)} FaceSwapper: what is begun is in order no more, and others' tasks wait for it"
+        )
         yield Finding(at, text, harmless=True)
 
 
@@ -88,7 +89,7 @@ def _scaling(one: Deployment) -> Iterator[Finding]:
         return
     target = scaling.target_ongoing_requests
     if target and target > one.ongoing:
-        text = f"must not be above max_ongoing_requests, {one.ongoing}; well above it, calls wait in the replica and not in Ray's router"
+        text = f"must not be above max_ongoing_requests, {one.ongoing}; 1.5 to 2 times as many as this is a good number there"
         yield Finding((*at, "target_ongoing_requests"), text)
     if "metrics_interval_s" not in scaling.model_fields_set and one.most > one.least:
         text = "is not set: Ray's 10 s make replicas come 10 s later; 0.5 to 2 is good. Ray calls it deprecated, but reads nothing else"
@@ -107,5 +108,5 @@ def _models(settings: Settings, one: Deployment, batch: int, at: Place) -> Itera
         yield Finding((*at, "family"), f"{settings.family} runs on the CPU only; provider: cuda is for insightface", harmless=True)
     if batch > one.ongoing:
         yield Finding(
-            (*one.place, "max_ongoing_requests"), f"{one.ongoing} never fill a batch of {batch}; several times that is good", harmless=True
+            (*one.place, "max_ongoing_requests"), f"{one.ongoing} never fill a batch of {batch}; 1.5 to 2 times that is good", harmless=True
         )

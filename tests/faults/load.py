@@ -48,7 +48,7 @@ class Seen:
 
 @dataclass(slots=True)
 class Load:
-    """rate: submits a second. members: more of each submit's body, a notifyHook say. headers: of each request.
+    """rate: submits a second. members: more of each submit's body, a notifyHook say. headers: of each request. bodies: to choose among.
 
     Every other client sends an Idempotency-Key and repeats its submit until it is accepted; the others give up. Every third asks to wait
     for the end, so that requests are always under way.
@@ -59,6 +59,7 @@ class Load:
     chance: random.Random
     members: dict[str, Any] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
+    bodies: list[dict[str, str]] = field(default_factory=lambda: _bodies())
     submits: int = 0
     given_up: int = 0
     tasks: list[Seen] = field(default_factory=list)
@@ -71,9 +72,9 @@ class Load:
         connector = aiohttp.TCPConnector(force_close=True)  # so that the client library repeats nothing by itself
         timeout = aiohttp.ClientTimeout(total=60)
         async with aiohttp.ClientSession(self.base, connector=connector, timeout=timeout, headers=self.headers) as session:
-            clients, bodies = set(), _bodies()
+            clients = set()
             while not stop.is_set():
-                body = {**self.chance.choice(bodies), "state": str(self.submits), **self.members}
+                body = {**self.chance.choice(self.bodies), "state": str(self.submits), **self.members}
                 clients.add(asyncio.create_task(self._client(session, self.submits, body)))
                 self.submits += 1
                 await _passed(stop, self.chance.uniform(0.5, 1.5) / self.rate)

@@ -44,7 +44,6 @@ def test_sigterm_ends_what_it_can_and_gives_back_the_rest(tmp_path: Path) -> Non
     ended, waiting = [row for row in rows if row[1] == "SUCCESS"], [row for row in rows if row[1] != "SUCCESS"]
     assert {row[2] for row in ended} == {1}
     assert {row[2] for row in waiting} == {0}, "a stop is no attempt"
-    assert {row[1] for row in waiting} == {"NOT_START", "IN_PROGRESS"} or {row[1] for row in waiting} == {"NOT_START", "SUBMITTED"}
     assert len(waiting) > TASKS / 2
 
 

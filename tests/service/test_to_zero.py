@@ -47,6 +47,5 @@ async def test_models_go_to_zero_and_the_next_task_brings_them_back(
             assert ended.finish_time is not None
             record_property(what, f"{(ended.finish_time - ended.submit_time) / 1000:.1f} s")
             assert ended.attempt == 1, "a task waits for models as long as it may"
-            assert models() == 2
             while models():
                 await asyncio.sleep(0.05)
