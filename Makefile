@@ -1,4 +1,4 @@
-# make serve | test | check | bench | gallery | faults | nodes | parity | image | lock      (HOST=127.0.0.1 PORT=8000 for serve)
+# make serve | test | check | bench | gallery | faults | nodes | parity | image | lock      (HOST=127.0.0.1 PORT=8000 METRICS_PORT=9464 for serve)
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip --quiet install
 
 # HOST only from make's own command line: some systems export it as the machine's name.
-ADDRESS := $(if $(filter command,$(firstword $(origin HOST))),--host $(HOST)) $(if $(PORT),--port $(PORT))
+ADDRESS := $(if $(filter command,$(firstword $(origin HOST))),--host $(HOST)) $(if $(PORT),--port $(PORT)) $(if $(METRICS_PORT),--metrics-port $(METRICS_PORT))
 
 # pip, also inside `python -m venv`, asks for rustc's version, and rustup's stand-in for rustc would make itself at home.
 export RUSTUP_HOME := $(CURDIR)/$(VENV)/rustup
@@ -18,7 +18,7 @@ serve: $(VENV)/runtime
 
 test: $(VENV)/test check
 	@$(BIN)/faceswap models prepare
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 check: $(VENV)/test
 	$(BIN)/ruff check .

@@ -78,6 +78,6 @@ def write_page(results: Path) -> None:
 
 
 if __name__ == "__main__":
-    command = typer.Typer(add_completion=False, rich_markup_mode="markdown")
+    command = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown")
     command.command(help=f"Measure on this machine. Benchmarks, and how long each measures:\n\n{NAMES}")(main)
     command()

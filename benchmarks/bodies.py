@@ -49,5 +49,5 @@ def _write(file: Path, source: bytes, target: bytes) -> str:
 
 def planted(folder: Path, side: int) -> list[str]:
     """A pair of pictures with the faces that stand-ins of models see."""
-    face = plant(resized(read(ASTRONAUT), side, side), [Spot((20, 20), size=5)])
-    return [_write(folder / "planted.json", jpeg(face), jpeg(face))]
+    source, target = (jpeg(plant(resized(read(ASTRONAUT), side, side), [Spot(cell, size=5)])) for cell in ((20, 20), (18, 22)))
+    return [_write(folder / "planted.json", source, target)]

@@ -136,6 +136,9 @@ class IngressSettings(Group):
     )
     recovery_period_s: float = Field(5.0, gt=0, description="how often waiting rows and expired leases are looked for (+-20 %)")
     sweep_period_s: float = Field(60.0, gt=0, description="how often pictures are deleted that a dead process left behind (+-20 %)")
+    gauges_period_s: float = Field(
+        5.0, gt=0, description="how often one of the replicas counts tasks and callbacks in the database, for metrics (+-20 %)"
+    )
     callbacks_in_flight: int = Field(
         2048,
         ge=1,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from skimage.color import deltaE_ciede2000, rgb2lab
+from skimage.color import deltaE_cie76, deltaE_ciede2000, rgb2lab
 
 from serve_app.vision import mask, warp
 from serve_app.vision.geometry import similarity
@@ -125,3 +125,8 @@ def mean_lab(bgr: NDArray[np.uint8], where: NDArray[np.bool_]) -> NDArray[np.flo
 def colour_difference(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float64]:
     """CIEDE2000 of two pictures in sRGB, (..., 3) RGB."""
     return np.asarray(deltaE_ciede2000(rgb2lab(one), rgb2lab(other)))  # type: ignore[no-untyped-call]
+
+
+def euclidean_difference(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """CIE76 of two pictures in sRGB, (..., 3) RGB."""
+    return np.asarray(deltaE_cie76(rgb2lab(one), rgb2lab(other)))  # type: ignore[no-untyped-call]

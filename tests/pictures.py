@@ -64,5 +64,8 @@ def jpeg(pixels: Pixels, quality: int = 95) -> bytes:
     return bytes(cv2.imencode(".jpg", pixels, [cv2.IMWRITE_JPEG_QUALITY, quality])[1])
 
 
+GREY = png(np.full((64, 64, 3), 128, np.uint8))  # nobody is in it
+
+
 def data_url(data: bytes, kind: str = "image/png") -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -146,5 +146,5 @@ def test_the_command_fails_where_a_gate_is_missed(tmp_path: Path, monkeypatch: p
     done = CliRunner().invoke(command.app(), ["--pairs", "1", "--folder", str(tmp_path)])
     assert done.exit_code == 1
     assert "missed: Hanks <- astronaut: " in done.output
-    assert "gain 0.00, not more than 0.03" in done.output
+    assert "gain 0.000, not more than 0.030" in done.output
     assert 'class="missed"' in (tmp_path / "gallery.html").read_text()

@@ -14,6 +14,7 @@ from benchmarks.hooks import LATEST_S, Crowd
 DEAD = 200
 LEAST_RATIO = 0.75  # for machines that do other things as well; `make bench NAME=hooks` wants 0.95 of the whole service
 
+pytestmark = pytest.mark.alone
 _log = logging.getLogger(__name__)
 
 
@@ -25,6 +26,6 @@ def test_a_live_hook_hears_soon_although_many_dead_ones_come_first(kind: str) ->
 
 
 async def test_tasks_go_on_while_dead_hooks_are_retried(tmp_path: Path) -> None:
-    ratio = await hooks.carried(tmp_path / "tasks.db", tmp_path / "blobs", turns=2, seconds=1.0)
+    ratio = await hooks.carried(tmp_path / "tasks.db", tmp_path / "blobs", turns=1, seconds=1.5)
     _log.info("%.2f of the tasks a second", ratio)
     assert ratio > LEAST_RATIO

@@ -13,8 +13,10 @@ import pytest
 
 from benchmarks.footprint import Process
 from benchmarks.peers import run as peers
+from benchmarks.peers.limits import CLIENTS, LATENCY, NAMES, OURS, OUTSIDE, SOURCES, lines, ratios_of
 from benchmarks.peers.load import Load, put, spent
-from benchmarks.peers.run import LATENCY, NAMES, OUTSIDE, Seen, Unlike, lines
+from benchmarks.peers.page import table
+from benchmarks.peers.run import Seen, Unlike
 from benchmarks.peers.scenes import REPEATED, Bodies, told
 from benchmarks.peers.systems import DONE, Box, Swap, peer
 from serve_app.vision.image import decode
@@ -140,11 +142,11 @@ def test_each_limit_is_held_at_its_value_and_missed_beyond(name: str) -> None:
 
 def cells(per_s: float) -> dict[str, dict[str, Any]]:
     one = {"swaps": 4, "errors": 0, "per_s": per_s, "p50_s": 1 / per_s, "p95_s": 1 / per_s, "p99_s": 2 / per_s, "cpu_s": 1.0}
-    return {f"{sources} {clients}": one for sources in peers.SOURCES for clients in peers.CLIENTS}
+    return {f"{sources} {clients}": one for sources in SOURCES for clients in CLIENTS}
 
 
 def test_the_ratios_are_those_of_sixteen_clients_by_fastapi() -> None:
-    found = peers._ratios(
+    found = ratios_of(
         {"fastapi": cells(2.0), "ours exact": cells(3.0), "ours fast": cells(8.0)},
         {"ours exact": 4.0, "ours fast": 10.0},
         {"fastapi": 0.2, "ours exact": 0.05},
@@ -168,16 +170,16 @@ def test_the_ratios_are_those_of_sixteen_clients_by_fastapi() -> None:
         "rounds": [
             {
                 "cells": {"fastapi": cells(2.0), "ours exact": cells(3.0), "ours fast": cells(8.0)},
-                "bound_per_s": {name: {"unique": 4.0, "repeated": 5.0} for name in peers.OURS},
+                "bound_per_s": {name: {"unique": 4.0, "repeated": 5.0} for name in OURS},
                 "bare_cpu_s": 0.01,
                 "outside_cpu_s": {"fastapi": 0.2, "ours exact": 0.05},
                 "outside_roles_cpu_s": {"fastapi": {"python": 0.21}, "ours exact": {"Ingress": 0.03, "SwapPipeline": 0.03}},
             }
         ],
     }
-    shown = peers.table(result)
+    shown = table(result)
     assert "not judged: this processor has no AMX" in shown
     assert "Ingress 30, SwapPipeline 30" in shown
     assert "| **missed** |" in shown  # of the bound
     assert NAMES["ours fast"] in shown
-    assert "not judged" not in peers.table({**result, "amx": True})
+    assert "not judged" not in table({**result, "amx": True})

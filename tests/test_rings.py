@@ -9,6 +9,8 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parent.parent / "serve_app"
 
+WATCHING = {"metrics", "about", "tracing"}  # what metrics, log lines and traces are told through; none of it knows where that goes
+
 # What each part may import of ours, and which frameworks it may know.
 RINGS: dict[str, tuple[set[str], set[str]]] = {
     "vision": ({"vision"}, set()),
@@ -16,20 +18,23 @@ RINGS: dict[str, tuple[set[str], set[str]]] = {
     "swap": ({"swap", "vision", "options", "stages"}, set()),
     "options": (set(), set()),
     "stages": (set(), set()),
+    "metrics": (set(), set()),
+    "about": (set(), set()),
+    "tracing": (set(), {"opentelemetry"}),
     "egress": ({"egress"}, {"aiohttp"}),
-    "tasks": ({"tasks", "egress"}, {"sqlalchemy"}),
-    "api": ({"vision", "tasks", "egress", "options", "stages", "api"}, {"starlette"}),
+    "tasks": ({"tasks", "egress", *WATCHING}, {"sqlalchemy"}),
+    "api": ({"vision", "tasks", "egress", "options", "stages", "api", *WATCHING}, {"starlette"}),
     "settings": ({"tasks"}, set()),
     "families": ({"vision", "engines", "settings"}, set()),
     "deployments": (
-        {"vision", "engines", "swap", "options", "tasks", "egress", "api", "settings", "families", "deployments"},
-        {"starlette", "ray"},
+        {"vision", "engines", "swap", "options", "tasks", "egress", "api", "settings", "families", "deployments", *WATCHING},
+        {"starlette", "ray", "opentelemetry"},
     ),
     "app": ({"deployments", "families", "settings", "tasks"}, {"ray"}),
     "configs": ({"configs", "app", "deployments", "settings"}, {"ray"}),
-    "cli": ({"cli", "configs", "deployments", "engines", "families", "settings", "tasks"}, {"ray"}),
+    "cli": ({"cli", "configs", "deployments", "engines", "families", "metrics", "settings", "tasks"}, {"ray"}),
 }
-FRAMEWORKS = {"ray", "starlette", "sqlalchemy", "fastapi", "aiohttp"}
+FRAMEWORKS = {"ray", "starlette", "sqlalchemy", "fastapi", "aiohttp", "opentelemetry"}
 
 
 def modules() -> list[Path]:
@@ -43,7 +48,7 @@ def imports(path: Path) -> set[str]:
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path.name}: relative imports hide which ring is meant"
-            names.add(node.module or "")
+            names |= {f"serve_app.{alias.name}" for alias in node.names} if node.module == "serve_app" else {node.module or ""}
     return names
 
 

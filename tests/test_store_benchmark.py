@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import logging
 
+import pytest
+
 from benchmarks import store
 
 _log = logging.getLogger(__name__)
 
 
+@pytest.mark.alone
 def test_what_is_asked_all_the_time_does_not_get_slower_with_finished_tasks() -> None:
     result = store.measured(rounds=15, many=5_000)
     _log.info("\n%s", store.table(result))

@@ -24,7 +24,7 @@ class Gate:
     asked_of: Callable[[Shot], bool] = lambda shot: True
 
     def shown(self, value: float) -> str:
-        return f"{100 * value:.2f} %" if self.percent else f"{value:.2f}"
+        return f"{100 * value:.2f} %" if self.percent else f"{value:.3f}"
 
     def of(self, shot: Shot) -> str:
         """The value for people, in brackets where it is not asked of the swap."""

@@ -10,7 +10,7 @@ from starlette.types import Lifespan
 from serve_app.api.auth import Auth
 from serve_app.api.config import ApiConfig
 from serve_app.api.edge import edge
-from serve_app.api.errors import ApiError, no_route, refused
+from serve_app.api.errors import ApiError, Refusals
 from serve_app.api.rate import Rates
 from serve_app.api.routes import routes
 from serve_app.api.service import Service
@@ -20,13 +20,13 @@ __all__ = ["ApiConfig", "Service", "create_app"]
 
 def create_app(service: Service, lifespan: Lifespan[Starlette] | None = None) -> Starlette:
     """The contract over HTTP."""
-    config = service.config
+    config, refusals = service.config, Refusals(service.record)
     rates = Rates(config.rates)
     auth = Middleware(Auth, secret=config.secret, keys=service.keys, rates=rates, allow_open=config.allow_open)
     app = Starlette(
         routes=routes(service, rates),
-        middleware=[*edge(config), auth],
-        exception_handlers={ApiError: refused, HTTPException: no_route},
+        middleware=[*edge(config, refusals), auth],
+        exception_handlers={ApiError: refusals.refused, HTTPException: refusals.no_route},
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False  # a redirect would lose the body of a POST in many clients

@@ -7,16 +7,17 @@ from starlette.middleware.cors import CORSMiddleware
 
 from serve_app.api.body import BodyGate
 from serve_app.api.config import ApiConfig
-from serve_app.api.errors import LastResort
+from serve_app.api.errors import LastResort, Refusals
 from serve_app.api.language import Language
 from serve_app.api.origin import TrustedProxies
 from serve_app.api.prefix import ModePrefix
 from serve_app.api.request_id import RequestId
+from serve_app.api.traces import Traces
 
 EXPOSED = ("x-request-id", "retry-after", "server-timing")
 
 
-def edge(config: ApiConfig) -> list[Middleware]:
+def edge(config: ApiConfig, refusals: Refusals) -> list[Middleware]:
     """The middlewares of the edge, outermost first. Whoever asks for keys comes behind them."""
     limits = config.limits
     return [
@@ -25,7 +26,8 @@ def edge(config: ApiConfig) -> list[Middleware]:
         # Before LastResort, whose answers and log lines have a language and an id.
         Middleware(RequestId, reply=config.reply_request_id),
         Middleware(Language),
-        Middleware(LastResort),
+        Middleware(Traces),
+        Middleware(LastResort, refusals=refusals),
         # Before whatever counts by address.
         Middleware(TrustedProxies, networks=config.trusted_proxies),
         Middleware(ModePrefix),

@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.language import english
 from serve_app.api.request_id import request_id
+from serve_app.metrics import REFUSALS, Recorder, unrecorded
 
 logger = logging.getLogger(__name__)
 
@@ -146,33 +147,43 @@ def envelope(
     return JsonResponse({**body, **(extra or {})}, answer.status, headers)
 
 
-async def refused(_request: Request, error: Exception) -> Response:
-    """Starlette's handler for ApiError."""
-    assert isinstance(error, ApiError)
-    return _answer(error)
+class Refusals:
+    """Requests that do not succeed, each counted and answered."""
 
+    def __init__(self, record: Recorder = unrecorded) -> None:
+        self._record = record
 
-def _answer(error: ApiError) -> Response:
-    told = {"field": error.field, "reason": error.reason}
-    properties = {name: value for name, value in told.items() if value}
-    return envelope(error.answer, field=error.field or "", instance=error.instance, properties=properties, headers=error.headers)
+    async def refused(self, _request: Request, error: Exception) -> Response:
+        """Starlette's handler for ApiError."""
+        assert isinstance(error, ApiError)
+        return self.answer(error)
 
+    def answer(self, error: ApiError) -> Response:
+        self.count(error.answer)
+        told = {"field": error.field, "reason": error.reason}
+        properties = {name: value for name, value in told.items() if value}
+        return envelope(error.answer, field=error.field or "", instance=error.instance, properties=properties, headers=error.headers)
 
-async def no_route(request: Request, error: Exception) -> Response:
-    """Starlette's handler for its own 404 and 405: the envelope and what Spring servers send, which clients of the contract print."""
-    assert isinstance(error, HTTPException)
-    answer = Answer.METHOD_WRONG if error.status_code == 405 else Answer.ROUTE_UNKNOWN
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
-    path = request.scope.get("faceswap.path", request.scope["path"])
-    return envelope(answer, headers=error.headers, extra={"timestamp": now, "status": answer.status, "path": path})
+    async def no_route(self, request: Request, error: Exception) -> Response:
+        """Starlette's handler for its own 404 and 405: the envelope and what Spring servers send, which clients of the contract print."""
+        assert isinstance(error, HTTPException)
+        answer = Answer.METHOD_WRONG if error.status_code == 405 else Answer.ROUTE_UNKNOWN
+        self.count(answer)
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        path = request.scope.get("faceswap.path", request.scope["path"])
+        return envelope(answer, headers=error.headers, extra={"timestamp": now, "status": answer.status, "path": path})
+
+    def count(self, answer: Answer) -> None:
+        self._record(REFUSALS, answer=answer.name.lower(), code=str(answer.code))
 
 
 class LastResort:
     """ASGI middleware: an ApiError of the middlewares behind it becomes its answer. Whatever else is raised becomes a 500 in JSON,
     and a line in the log without the error's text, which may quote what the user sent."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, refusals: Refusals) -> None:
         self._app = app
+        self._refusals = refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -194,8 +205,8 @@ class LastResort:
                 log_failure("a request", error)
             if started:
                 raise RuntimeError("failed in the middle of an answer") from None
-            response = _answer(error) if isinstance(error, ApiError) else envelope(Answer.INTERNAL)
-            await response(scope, receive, send)
+            answer = error if isinstance(error, ApiError) else ApiError(Answer.INTERNAL)
+            await self._refusals.answer(answer)(scope, receive, send)
 
 
 def log_failure(what: str, error: BaseException) -> None:

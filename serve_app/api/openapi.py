@@ -35,6 +35,7 @@ _HEADERS: dict[str, tuple[str, dict[str, Any]]] = {
     "x-request-id": ("Repeated in the answer and in the log.", {"type": "string", "pattern": r"^[\x21-\x7e]{1,128}$"}),
     "Idempotency-Key": ("The same key gives the first answer again.", {"type": "string", "pattern": r"^[\x21-\x7e]{1,255}$"}),
     "Prefer": (f"`wait=N`: wait up to N seconds, at most {schema.MAX_WAIT_S}, for the end of the task.", {"type": "string"}),
+    "traceparent": ("The trace that the request belongs to, as W3C has it.", {"type": "string"}),
 }
 _COMMON = ("language", "x-request-id")
 
@@ -71,7 +72,7 @@ OPERATIONS = (
         models.Envelope,
         schema.SwapBody,
         (Answer.ACCEPTED, *_SWAP),
-        ("Idempotency-Key", "Prefer"),
+        ("Idempotency-Key", "Prefer", "traceparent"),
         body_required=True,
     ),
     Operation(

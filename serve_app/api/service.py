@@ -11,6 +11,7 @@ from serve_app.api.config import ApiConfig
 from serve_app.api.errors import Answer, ApiError, log_failure
 from serve_app.api.watch import Watch
 from serve_app.egress.client import Egress
+from serve_app.metrics import Recorder, unrecorded
 from serve_app.tasks.blobs import BlobStore, BlobsUnavailable
 from serve_app.tasks.hooks import Hooks
 from serve_app.tasks.keys import KeyRing
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 class Service:
     """on_accepted: told of each accepted task, after its commit. health: the members of GET /health. detect: the faces of a picture
     file, or `error`: why it cannot be looked at; raises where nobody can look now. watch: for requests that wait for the end of their task.
+    record: told of refusals.
     """
 
     store: TaskStore
@@ -36,6 +38,7 @@ class Service:
     hooks: Hooks
     detect: Callable[[bytes], Awaitable[dict[str, object]]]
     watch: Watch
+    record: Recorder = unrecorded
 
 
 @asynccontextmanager

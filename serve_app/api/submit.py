@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import logging
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,6 +14,8 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serve_app import tracing
+from serve_app.about import about
 from serve_app.api.again import sending_key, sent_before
 from serve_app.api.body import hold_body, read_body, release_body
 from serve_app.api.caller import Caller
@@ -34,6 +37,8 @@ from serve_app.tasks.task import NewTask, Task
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
 _AGAIN_S = 5.0  # after it, there may be room
 
+logger = logging.getLogger(__name__)
+
 
 class Submit:
     def __init__(self, service: Service, rates: Rates, fetch: Fetch) -> None:
@@ -42,7 +47,12 @@ class Submit:
         self._fetch = fetch
 
     async def swap(self, request: Request) -> Response:
-        caller, limits = Caller.of(request), self._service.config.limits
+        caller = Caller.of(request)
+        with about(key=caller.key, stage="submit"), tracing.span("submit", tracing.SpanKind.PRODUCER):
+            return await self._swap(request, caller)
+
+    async def _swap(self, request: Request, caller: Caller) -> Response:
+        limits = self._service.config.limits
         await self._rates.submit(caller.key, client_address(request.scope))
         key = _idempotency_key(request)
         repeats, stages = key is not None or sent_before(request), Stages()
@@ -94,6 +104,7 @@ class Submit:
             fingerprint=fingerprint,
             fresh=key is None and not sent_before(request),
             options=draft.options.stored(),
+            traceparent=tracing.here(),
         )
 
     async def _earlier(self, new: NewTask) -> Task | None:
@@ -109,6 +120,8 @@ class Submit:
         )  # a submit outlives the request of a client that has gone
         async with _store_refusals():
             task = await service.store.submit(new, write, caller.quota, ended)
+        with about(task=task.id):
+            logger.info("task %s accepted", task.id)
         try:
             service.on_accepted(task)  # also for a repetition: a surplus offer is harmless
         except Exception as error:  # the task is accepted and recovery will find it

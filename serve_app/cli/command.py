@@ -22,6 +22,7 @@ from serve_app.deployments.supervisor import Stop, stop_on_signal, supervise, wa
 from serve_app.deployments.unfit import refuse_unfit
 from serve_app.engines import catalog, download, fetch, runtimes, weights
 from serve_app.families import resolve
+from serve_app.metrics import metrics_page
 from serve_app.settings import Secrets, settings_page
 
 if TYPE_CHECKING:
@@ -64,19 +65,30 @@ def serve(
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port to listen on, instead of the file's")] = None,
     family: Annotated[str | None, typer.Option(help="Model family, instead of the file's")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder for tasks and pictures, instead of the file's")] = None,
+    metrics_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port for Prometheus, on loopback; else a free one")] = None,
+    json_logs: Annotated[bool, typer.Option("--json-logs", help="Logs in JSON, whatever the file says")] = False,
 ) -> None:
     """Start everything on this machine; Ctrl-C stops it all again, and SIGUSR1 has the config file read again."""
-    raise typer.Exit(supervise(lambda folder: _serve(folder, config, host, port, family, data)))
+    raise typer.Exit(supervise(lambda folder: _serve(folder, config, host, port, family, data, metrics_port, json_logs)))
 
 
-def _serve(folder: Path, config: Path, host: str | None, port: int | None, family: str | None, data: Path | None) -> int:
+def _serve(
+    folder: Path,
+    config: Path,
+    host: str | None,
+    port: int | None,
+    family: str | None,
+    data: Path | None,
+    metrics_port: int | None,
+    json_logs: bool,
+) -> int:
     environment.prepare()
     from serve_app.deployments import access, cluster  # Ray reads the environment when it is imported
 
     overrides = {key: value for key, value in (("family", family), ("data_dir", data)) if value is not None}
 
     def read() -> ServeDeploySchema:
-        document = cluster.load_config(config, host=host, port=port, settings=overrides)
+        document = cluster.load_config(config, host=host, port=port, settings=overrides, json_logs=json_logs)
         settings = resolve(cluster.settings_of(document))
         access.refuse_open(document.http_options.host, settings, Secrets())
         outward = access.outward(document.http_options.host, settings)
@@ -103,7 +115,9 @@ def _serve(folder: Path, config: Path, host: str | None, port: int | None, famil
         if settings.family == "builtin":
             prepare_builtin(settings.models_dir / "builtin")
         _say("starting Ray Serve (about 15 s) ...")
-        with cluster.local_cluster(folder):
+        if metrics_port is not None:
+            cluster.refuse_taken("127.0.0.1", metrics_port, "--metrics-port")
+        with cluster.local_cluster(folder, metrics_port):
             stop_on_signal()
             with cluster.running(document):
                 header = HEADER if access.protected(settings, secrets) else ""
@@ -171,6 +185,12 @@ def fetch_insightface(
 def settings() -> None:
     """Print every setting and its default, in Markdown."""
     typer.echo(settings_page(), nl=False)
+
+
+@app.command()
+def metrics() -> None:
+    """Print every metric, in Markdown."""
+    typer.echo(metrics_page(), nl=False)
 
 
 @contextmanager

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from serve_app import tracing
 from serve_app.engines.protocol import Engine
+from serve_app.metrics import BATCH_ITEMS, BATCH_PLACES, BATCH_SECONDS, BATCH_SIZE, BATCHES_FAILED, ENGINE, Recorder, unrecorded
 from serve_app.vision.face import FaceError
 
 logger = logging.getLogger(__name__)
@@ -30,8 +33,11 @@ class BatchQueueFull(RuntimeError):
 
 @dataclass(slots=True)
 class Entry:
+    """call: where it came from, for traces."""
+
     prepared: Any
     raw: asyncio.Future[Any]
+    call: tracing.Context
 
 
 class Batcher(Generic[Item, Result]):
@@ -43,8 +49,21 @@ class Batcher(Generic[Item, Result]):
     that wait for such another try.
     """
 
-    def __init__(self, engine: Engine[Item, Any, Any, Result], *, max_queued: int, threads: int = 2) -> None:
+    def __init__(
+        self,
+        engine: Engine[Item, Any, Any, Result],
+        *,
+        max_queued: int,
+        threads: int = 2,
+        model: str = "",
+        family: str = "",
+        record: Recorder = unrecorded,
+    ) -> None:
+        """model, family: what metrics and traces call the engine."""
         self.engine = engine
+        self._model, self._record = model, record
+        info = engine.info()
+        record(ENGINE, model=model, family=family, runtime=info.get("runtime", ""), precision=info.get("precision", ""))
         self.batch_sizes: deque[int] = deque(maxlen=1000)
         self._max_queued = max_queued
         self._held = self._done = 0
@@ -91,8 +110,8 @@ class Batcher(Generic[Item, Result]):
         return await asyncio.gather(*map(one, rows), return_exceptions=True)
 
     async def _on_device(self, prepared: Sequence[Any]) -> list[Any]:
-        loop = asyncio.get_running_loop()
-        entries = [Entry(item, loop.create_future()) for item in prepared]
+        loop, here = asyncio.get_running_loop(), tracing.present()
+        entries = [Entry(item, loop.create_future(), here) for item in prepared]
         call: deque[Entry] = deque()
         for entry in entries:
             if isinstance(entry.prepared, BaseException):
@@ -135,11 +154,13 @@ class Batcher(Generic[Item, Result]):
             return
         self.batch_sizes.append(len(batch))
         self._done += len(batch)
+        began = time.time_ns()
         try:
             raws = await asyncio.get_running_loop().run_in_executor(self._device, self.engine.run, [entry.prepared for entry in batch])
             if len(raws) != len(batch):
                 raise RuntimeError(f"the engine answered {len(raws)} results for {len(batch)} items")
         except Exception as error:
+            self._record(BATCHES_FAILED, model=self._model)
             if len(batch) > 1:
                 logger.warning("a batch of %d failed (%s: %s), trying its halves", len(batch), type(error).__name__, error)
                 middle = len(batch) // 2
@@ -148,6 +169,16 @@ class Batcher(Generic[Item, Result]):
             elif not batch[0].raw.done():  # its call may have been cancelled meanwhile
                 batch[0].raw.set_exception(error)
             return
+        self._note(batch, began, time.time_ns())
         for entry, raw in zip(batch, raws, strict=True):
             if not entry.raw.done():
                 entry.raw.set_result(raw)
+
+    def _note(self, batch: list[Entry], began_ns: int, ended_ns: int) -> None:
+        model, record = self._model, self._record
+        record(BATCH_SIZE, len(batch), model=model)
+        record(BATCH_ITEMS, len(batch), model=model)
+        record(BATCH_PLACES, self.engine.buckets[-1], model=model)
+        record(BATCH_SECONDS, (ended_ns - began_ns) / 1e9, model=model)
+        calls = {id(entry.call): entry.call for entry in batch}.values()
+        tracing.add(f"batch {model}", calls, began_ns, ended_ns, size=len(batch), calls=len(calls))

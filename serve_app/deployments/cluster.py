@@ -21,7 +21,7 @@ import yaml
 from ray import serve
 from ray.serve._private.api import serve_start
 from ray.serve.context import _get_global_client
-from ray.serve.schema import ServeDeploySchema
+from ray.serve.schema import LoggingConfig, ServeDeploySchema
 
 from serve_app.settings import Settings
 
@@ -35,9 +35,14 @@ class StartError(RuntimeError):
 
 
 def load_config(
-    path: Path, *, host: str | None = None, port: int | None = None, settings: dict[str, Any] | None = None
+    path: Path,
+    *,
+    host: str | None = None,
+    port: int | None = None,
+    settings: dict[str, Any] | None = None,
+    json_logs: bool = False,
 ) -> ServeDeploySchema:
-    """A Serve config file, with the address and the settings given here put over its own; folders become absolute.
+    """A Serve config file, with the address, the settings and the form of logs given here put over its own; folders become absolute.
 
     Raises ValueError that names the file and what is wrong in it.
     """
@@ -47,6 +52,10 @@ def load_config(
             raise ValueError("`applications` is empty")
         http = config.http_options.model_dump() | {key: value for key, value in (("host", host), ("port", port)) if value is not None}
         config.http_options = type(config.http_options).model_validate(http)
+        if json_logs:
+            config.logging_config = LoggingConfig.model_validate(
+                {**(config.logging_config or LoggingConfig()).model_dump(), "encoding": "JSON"}
+            )
         for application in config.applications:
             merged = Settings.model_validate({**application.args, **(settings or {})})
             application.args = merged.absolute(Path.cwd()).model_dump(mode="json")
@@ -69,8 +78,11 @@ def base_url(config: ServeDeploySchema) -> str:
 
 
 @contextlib.contextmanager
-def local_cluster(folder: Path) -> Iterator[None]:
-    """Ray on this machine's loopback; sockets, logs and spilled objects in `folder` (short: Ray allows 107 bytes a path)."""
+def local_cluster(folder: Path, metrics_port: int | None = None) -> Iterator[None]:
+    """Ray on this machine's loopback; sockets, logs and spilled objects in `folder` (short: Ray allows 107 bytes a path).
+
+    metrics_port: where Prometheus finds the metrics of all processes, on loopback too; None: on a free port.
+    """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         with _quiet():
@@ -82,6 +94,7 @@ def local_cluster(folder: Path) -> Iterator[None]:
                 logging_level=logging.ERROR,
                 object_store_memory=OBJECT_STORE_BYTES,
                 _temp_dir=str(folder),
+                _metrics_export_port=metrics_port,
             )
         yield
     finally:
@@ -111,6 +124,7 @@ def start(config: ServeDeploySchema) -> None:
             http_options=config.http_options.model_dump(),
             proxy_location=config.proxy_location,
             global_logging_config=config.logging_config,
+            global_tracing_config=config.tracing_config,
         )
     deploy(config)
     _ask_health(config)
@@ -136,13 +150,17 @@ def _drain(config: ServeDeploySchema) -> None:
 
 def refuse_occupied(config: ServeDeploySchema) -> None:
     """Raises StartError when something listens on the port already: better than after a whole start."""
-    host, port = config.http_options.host, config.http_options.port
+    refuse_taken(config.http_options.host, config.http_options.port, "PORT= or --port")
+
+
+def refuse_taken(host: str, port: int, option: str) -> None:
+    """Raises StartError when something listens there; `option` chooses another port."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except OSError as error:
-            raise StartError(f"cannot listen on {host}:{port}: {error.strerror}; choose another with PORT= or --port") from error
+            raise StartError(f"cannot listen on {host}:{port}: {error.strerror}; choose another with {option}") from error
 
 
 def _wait_until_running(names: set[str]) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from serve_app.deployments import live, logs
 from serve_app.deployments.batcher import Batcher
+from serve_app.deployments.recorder import recorder
 from serve_app.families import detector_engines
 from serve_app.settings import Settings
 from serve_app.vision.face import FaceError, Faces, FaceSquare, Floats, Frame
@@ -17,8 +18,9 @@ class FaceDetector:
         logs.to_serve()
         self._settings = settings
         detect, identify = detector_engines(settings)
-        self._detect: Batcher[tuple[Frame, ...], Faces] = Batcher(detect, max_queued=settings.detector.max_queued)
-        self._identify: Batcher[FaceSquare, Floats] = Batcher(identify, max_queued=settings.detector.max_queued)
+        most, family, record = settings.detector.max_queued, settings.family, recorder()
+        self._detect: Batcher[tuple[Frame, ...], Faces] = Batcher(detect, max_queued=most, model="detect", family=family, record=record)
+        self._identify: Batcher[FaceSquare, Floats] = Batcher(identify, max_queued=most, model="identify", family=family, record=record)
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Ray Serve calls this with the deployment's `user_config`, at the start and when it changes."""

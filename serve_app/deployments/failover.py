@@ -15,13 +15,14 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.again import mark
-from serve_app.api.errors import Answer, envelope
+from serve_app.api.errors import Answer, ApiError, Refusals
 from serve_app.settings import MOST_BODY_BYTES
 
 PAUSES_S = (0.05, 0.5)  # a request that itself kills replicas kills no more than three
 KEPT_BYTES = 128_000_000  # of all bodies of this proxy; those above it are sent once
 ROUTES_S = 15.0  # within which a new proxy learns of the application
 _LOOK_S = 0.2
+_AGAIN_S = 5.0
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _REQUEST_ID = b"x-request-id"
 
@@ -33,8 +34,9 @@ class Failover:
     connections before it knows what to do with them.
     """
 
-    def __init__(self, app: ASGIApp, *, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(self, app: ASGIApp, refusals: Refusals, *, kept_bytes: int = KEPT_BYTES) -> None:
         self._app = app
+        self._refusals = refusals
         self._room = kept_bytes
         self._known = False  # that the application is there
 
@@ -62,10 +64,18 @@ class Failover:
                     await asyncio.sleep(PAUSES_S[number])
                     number += 1
                 else:
-                    return await _sorry({**scope, "headers": headers}, send)
+                    return await self._sorry({**scope, "headers": headers}, send)
                 body.rewind()
         finally:
             body.drop()
+
+    async def _sorry(self, scope: Scope, send: Send) -> None:
+        id = next(value for name, value in scope["headers"] if name == _REQUEST_ID)
+        headers = {"Access-Control-Allow-Origin": "*", "X-Request-ID": id.decode("latin-1")}
+        error = ApiError(
+            Answer.STORE_DOWN, reason="The server could not answer this. Send it again later.", retry_after=_AGAIN_S, headers=headers
+        )
+        await self._refusals.answer(error)(scope, _nothing, send)
 
     def _take(self, size: int) -> bool:
         """Room for so many bytes, or none. Negative: they are given back."""
@@ -162,13 +172,6 @@ def _is_rays(start: Message) -> bool:
     return (
         start["status"] in (404, 503) and headers.get(b"content-type", b"").startswith(b"text/plain") and b"content-length" not in headers
     )
-
-
-async def _sorry(scope: Scope, send: Send) -> None:
-    id = next(value for name, value in scope["headers"] if name == _REQUEST_ID)
-    headers = {"Retry-After": "5", "Access-Control-Allow-Origin": "*", "X-Request-ID": id.decode("latin-1")}
-    reason = {"reason": "The server could not answer this. Send it again later."}
-    await envelope(Answer.STORE_DOWN, properties=reason, headers=headers)(scope, _nothing, send)
 
 
 async def _nothing() -> Message:

@@ -18,12 +18,15 @@ from serve_app.api.schema import task_json
 from serve_app.api.watch import Watch
 from serve_app.deployments import environment, live, logs
 from serve_app.deployments.dispatcher import Dispatcher
+from serve_app.deployments.gauges import Gauges
+from serve_app.deployments.recorder import recorder
 from serve_app.deployments.recovery import Recovery, every
 from serve_app.deployments.remote import ask
 from serve_app.egress import resolver
 from serve_app.egress.address import AddressPolicy
 from serve_app.egress.client import Egress
 from serve_app.engines.runtimes import versions
+from serve_app.metrics import BUILD
 from serve_app.settings import CurrentLimits, CurrentRates, Secrets, Settings, blobs_of, change, database_of
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.clock import clock_of
@@ -59,6 +62,7 @@ class Ingress:
         self._limits, self._rates = CurrentLimits(**dict(settings.limits)), CurrentRates(**dict(settings.rates))
         self._secrets = Secrets()
         self._pipeline, self._detector, self._swapper = pipeline, detector, swapper
+        self._record = record = recorder()
         database = open_database(database_of(settings, self._secrets))
         self._clock = clock = clock_of(database)
         self._blobs = BlobStore(blobs_of(settings, self._secrets), make=False)
@@ -69,6 +73,7 @@ class Ingress:
             max_attempts=settings.pipeline.max_attempts,
             deadline_s=settings.limits.deadline_s,
             bounds=Bounds(settings.limits.max_unfinished, settings.limits.key_share),
+            record=record,
         )
         results_days = settings.retention.results_days
         self._sweeping = Sweep(
@@ -78,6 +83,7 @@ class Ingress:
             Orphans(self._store, self._blobs, results_days=results_days, clock=clock),
         )
         self._keys, self._owed = KeyRing(database), Hooks(database, clock=clock)
+        self._gauges = Gauges(self._store, self._owed, clock, record, _is_first)
         # Two, so that hooks whose names nobody resolves are never in the way of pictures.
         policy = AddressPolicy(settings.egress.allow_private)
         places = affordable(settings.ingress.callbacks_in_flight)
@@ -91,6 +97,7 @@ class Ingress:
             places=places,
             timeout_s=settings.egress.hook_timeout_s,
             clock=clock,
+            record=record,
         )
         self._watch = Watch(self._store)
         self._dispatcher = Dispatcher(
@@ -107,6 +114,8 @@ class Ingress:
         self._engines: dict[str, dict[str, str]] = {}
         self._hook_counts: dict[str, int | None] = {}
         self._engines_asked = float("-inf")
+        here = versions()
+        record(BUILD, version=here.get("faceswap-serve", ""), family=settings.family, ray=here.get("ray", ""), python=here["python"])
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Ray Serve calls this with the deployment's `user_config`, at the start and when it changes."""
@@ -142,6 +151,7 @@ class Ingress:
             self._owed,
             self._detect,
             self._watch,
+            self._record,
         )
         return create_app(service, self._lifespan)
 
@@ -152,6 +162,7 @@ class Ingress:
             self._dispatcher.run(),
             every(periods.recovery_period_s, "recovery", self._recovery.look),
             every(periods.sweep_period_s, "the sweep", self._sweep),
+            every(periods.gauges_period_s, "the gauges", self._gauges.look),
         )
         loops = [asyncio.create_task(work) for work in works]
         await self._hooks.start()
@@ -219,3 +230,9 @@ class Ingress:
             logger.warning("callbacks cannot be counted: %s", type(error).__name__)
             return {}
         return {"pending": counts.pending, "oldest_s": counts.age_s(self._clock()), "dead": counts.dead}
+
+
+def _is_first() -> bool:
+    """Of the replicas of Ingress. Ranks are given again from 0 on when one of them dies."""
+    rank = serve.get_replica_context().rank
+    return rank is None or rank.rank == 0

@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import logging
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -15,19 +16,23 @@ from typing import Any
 import cv2
 from ray.serve.handle import DeploymentHandle
 
+from serve_app import tracing
+from serve_app.about import about
 from serve_app.deployments import live, logs
 from serve_app.deployments.admission import Budget, Crew, pixels
 from serve_app.deployments.leases import Lease, Leases, TaskLost
+from serve_app.deployments.recorder import recorder
 from serve_app.deployments.remote import ModelsUnavailable, RemoteModels
 from serve_app.deployments.retry import UNAVAILABLE, Patient, to_its_end
 from serve_app.families import framing
+from serve_app.metrics import STAGE_SECONDS, Recorder
 from serve_app.options import Options
 from serve_app.settings import Secrets, Settings, blobs_of, database_of
 from serve_app.swap import FaceLimits, Sources, Stages, SwapError, find_faces, swap_faces
 from serve_app.tasks.blobs import BlobMissing, BlobStore
 from serve_app.tasks.clock import clock_of
 from serve_app.tasks.database import open_database
-from serve_app.tasks.reasons import overdue
+from serve_app.tasks.reasons import Cause, overdue
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Task, new_result_name
 from serve_app.vision.formats import sniff
@@ -47,6 +52,19 @@ class Made:
     properties: dict[str, object]
 
 
+class WatchedStages(Stages):
+    """Stages that log lines name and traces show."""
+
+    @contextlib.contextmanager
+    def measure(self, name: str) -> Iterator[None]:
+        with about(stage=name), tracing.span(name), Stages.measure(self, name):
+            yield
+
+    def record(self, record: Recorder) -> None:
+        for name, ms in self.ms.items():
+            record(STAGE_SECONDS, ms / 1000, stage=name)
+
+
 class SwapPipeline:
     """One replica works on `pipeline.in_flight` tasks at a time, fewer where their pictures are large (`pipeline.max_megapixels`).
 
@@ -63,8 +81,8 @@ class SwapPipeline:
         self._framing = framing(settings)
         self._blobs = BlobStore(blobs_of(settings, secrets), make=False)
         database = open_database(database_of(settings, secrets))
-        self._clock = clock_of(database)
-        self._store = TaskStore(database, self._blobs, clock=self._clock, max_attempts=settings.pipeline.max_attempts)
+        self._clock, self._record = clock_of(database), recorder()
+        self._store = TaskStore(database, self._blobs, clock=self._clock, max_attempts=settings.pipeline.max_attempts, record=self._record)
         self._models = RemoteModels(detector, swapper)
         self._leases = Leases(self._store, lease_s=settings.pipeline.lease_s, renew_s=settings.pipeline.renew_s)
         self._database, self._pictures = Patient("the database"), Patient("the store of the pictures")
@@ -94,16 +112,8 @@ class SwapPipeline:
             task = None if self._draining else await self._claim(ticket)
             if task is None:
                 return False
-            try:
-                async with self._leases.kept(task) as lease:
-                    await self._work(lease)
-            except TaskLost:
-                logger.info("task %s was lost: cancelled, failed, or taken up by another", task.id)
-            except ModelsUnavailable as error:
-                # Tried again at once, as often as attempts allow: a picture that kills models must not be tried for ever.
-                logger.warning("task %s has to wait: %s", task.id, error)
-                with contextlib.suppress(*UNAVAILABLE):  # then the lease runs out by itself
-                    await self._database(partial(self._store.expire, ticket), until=self._deadline(task))
+            with about(task=task.id, key=task.owner), tracing.resumed("swap", task.traceparent, task=task.id, attempt=task.attempt):
+                await self._run(task, ticket)
             return True
 
     async def drain(self) -> int:
@@ -126,6 +136,19 @@ class SwapPipeline:
             except SwapError as error:
                 return {"error": str(error)}
 
+    async def _run(self, task: Task, ticket: str) -> None:
+        logger.info("task %s claimed, attempt %d", task.id, task.attempt)
+        try:
+            async with self._leases.kept(task) as lease:
+                await self._work(lease)
+        except TaskLost:
+            logger.info("task %s was lost: cancelled, failed, or taken up by another", task.id)
+        except ModelsUnavailable as error:
+            # Tried again at once, as often as attempts allow: a picture that kills models must not be tried for ever.
+            logger.warning("task %s has to wait: %s", task.id, error)
+            with contextlib.suppress(*UNAVAILABLE):  # then the lease runs out by itself
+                await self._database(partial(self._store.expire, ticket), until=self._deadline(task))
+
     async def _claim(self, ticket: str) -> Task | None:
         claim = asyncio.ensure_future(self._store.claim(ticket, self._settings.lease_s))
         try:
@@ -138,38 +161,43 @@ class SwapPipeline:
 
     async def _work(self, lease: Lease) -> None:
         """The task to its end, whichever that is. Raises ModelsUnavailable and TaskLost."""
-        task = lease.task
-        stages = Stages({"queue": float((task.start_time or task.submit_time) - task.submit_time)})
+        task, began = lease.task, time.perf_counter()
+        stages = WatchedStages({"queue": float((task.start_time or task.submit_time) - task.submit_time)})
         end: Callable[[], Awaitable[bool]]
+        cause: Cause | None
         try:
-            async with asyncio.timeout_at(self._deadline(task)) as time:
+            async with asyncio.timeout_at(self._deadline(task)) as limit:
                 made = await self._make(task, stages)
         except (ModelsUnavailable, TaskLost):
             raise
         except SwapError as error:
-            end = partial(self._fail, task, str(error), stages)
+            cause, end = Cause.PICTURE, partial(self._fail, task, str(error), stages, Cause.PICTURE)
         except BlobMissing:
-            end = partial(self._fail, task, INPUT_GONE, stages)
+            cause, end = Cause.INPUTS_GONE, partial(self._fail, task, INPUT_GONE, stages, Cause.INPUTS_GONE)
         except Exception:
-            reason = INTERNAL
-            if time.expired():
-                reason = overdue((task.deadline - task.submit_time) / 1000)
+            cause, reason = Cause.INTERNAL, INTERNAL
+            if limit.expired():
+                cause, reason = Cause.OVERDUE, overdue((task.deadline - task.submit_time) / 1000)
             else:
                 logger.exception("task %s failed", task.id)
-            end = partial(self._fail, task, reason, stages)
+            end = partial(self._fail, task, reason, stages, cause)
         else:
-            end = partial(self._succeed, task, made)
+            cause, end = None, partial(self._succeed, task, made)
         lease.settling = True
-        await to_its_end(self._end(task, end))
+        if await to_its_end(self._end(task, end)):
+            stages.record(self._record)
+            logger.info("task %s ended: %s after %.0f ms of work", task.id, cause or "made", 1e3 * (time.perf_counter() - began))
 
-    async def _end(self, task: Task, end: Callable[[], Awaitable[bool]]) -> None:
+    async def _end(self, task: Task, end: Callable[[], Awaitable[bool]]) -> bool:
+        """False where the task was somebody else's by then, or nobody knows."""
         try:
             ended = await end()
         except UNAVAILABLE as error:  # nothing is deleted: its end may have been written
             logger.warning("task %s: its end could not be written in time (%s)", task.id, error)
-            return
+            return False
         if ended:  # otherwise somebody else has the task and needs its pictures
             await self._delete(task, self._blobs.delete_inputs(task.id))
+        return ended
 
     async def _make(self, task: Task, stages: Stages) -> Made:
         """The picture, stored. Cancelled, it leaves nothing behind."""
@@ -226,9 +254,9 @@ class SwapPipeline:
         await self._delete(task, self._blobs.delete(made.key))
         return False
 
-    async def _fail(self, task: Task, reason: str, stages: Stages) -> bool:
+    async def _fail(self, task: Task, reason: str, stages: Stages, cause: Cause) -> bool:
         """As `_succeed`."""
-        return await self._database(partial(self._store.fail, task, reason, {"stages": stages.ms}), until=self._deadline(task))
+        return await self._database(partial(self._store.fail, task, reason, {"stages": stages.ms}, cause), until=self._deadline(task))
 
     async def _delete(self, task: Task, delete: Coroutine[Any, Any, None]) -> None:
         try:

@@ -14,9 +14,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.api.again import HEADER
 from serve_app.api.body import PROGRESS_BYTES, stated_length
-from serve_app.api.errors import Answer, envelope
+from serve_app.api.errors import Answer, ApiError, Refusals
 from serve_app.api.request_id import GOOD_ID
 from serve_app.deployments.failover import Failover
+from serve_app.deployments.recorder import recorder
 from serve_app.settings import MOST_BODY_BYTES
 
 # Timeouts, disconnects and the choice of a replica are not for strangers to set.
@@ -32,7 +33,13 @@ _SIP_S = 0.02  # the server reads 64 KB ahead, so this is some 3 MB/s
 
 def middlewares() -> list[Middleware]:
     """Ray calls this in each proxy that it starts (RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH). Innermost first."""
-    return [Middleware(Failover), Middleware(OwnHeaders), Middleware(HugeBodies), Middleware(WholePieces)]
+    refusals = Refusals(recorder())
+    return [
+        Middleware(Failover, refusals=refusals),
+        Middleware(OwnHeaders),
+        Middleware(HugeBodies, refusals=refusals),
+        Middleware(WholePieces),
+    ]
 
 
 class OwnHeaders:
@@ -59,15 +66,16 @@ class HugeBodies:
     A client that only writes has to be read for a while, or it meets a reset instead of the answer; but slowly, and not for long.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, refusals: Refusals) -> None:
         self._app = app
+        self._refusals = refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or stated_length(scope) <= MOST_BODY_BYTES:
             return await self._app(scope, receive, send)
         reason = f"The body has more than {MOST_BODY_BYTES:,} bytes. Send smaller pictures."
-        properties = {"field": "body", "reason": reason}
         headers = {"Connection": "close", "Access-Control-Allow-Origin": "*"}
+        refused = ApiError(Answer.BODY_TOO_LARGE, field="body", reason=reason, headers=headers)
 
         async def lingering(message: Message) -> None:
             if message["type"] == "http.response.body":
@@ -76,7 +84,7 @@ class HugeBodies:
                 message = {"type": "http.response.body"}
             await send(message)
 
-        await envelope(Answer.BODY_TOO_LARGE, properties=properties, headers=headers)(scope, receive, lingering)
+        await self._refusals.answer(refused)(scope, receive, lingering)
 
 
 class WholePieces:

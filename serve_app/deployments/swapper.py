@@ -7,6 +7,7 @@ from typing import Any
 
 from serve_app.deployments import live, logs
 from serve_app.deployments.batcher import Batcher
+from serve_app.deployments.recorder import recorder
 from serve_app.families import swapper_engine
 from serve_app.settings import Settings
 from serve_app.vision.face import FaceError, Patch, SwapItem
@@ -16,7 +17,9 @@ class FaceSwapper:
     def __init__(self, settings: Settings) -> None:
         logs.to_serve()
         self._settings = settings
-        self._swap: Batcher[SwapItem, Patch] = Batcher(swapper_engine(settings), max_queued=settings.swapper.max_queued)
+        self._swap: Batcher[SwapItem, Patch] = Batcher(
+            swapper_engine(settings), max_queued=settings.swapper.max_queued, model="swap", family=settings.family, record=recorder()
+        )
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Ray Serve calls this with the deployment's `user_config`, at the start and when it changes."""

@@ -13,6 +13,7 @@ from functools import partial
 from sqlalchemy import Connection
 from sqlalchemy.exc import IntegrityError
 
+from serve_app.metrics import TASKS_ACCEPTED, Recorder, unrecorded
 from serve_app.tasks import query, repeats, transitions
 from serve_app.tasks.blobs import BlobExists, BlobStore
 from serve_app.tasks.clock import ms, time_of
@@ -31,7 +32,7 @@ _TROUBLE_MS = 10_000
 
 class Acceptance:
     """clock: milliseconds since the epoch. deadline_s: a task fails that has not ended so many seconds after its submit.
-    bounds: how many unfinished tasks there may be; None: any number.
+    bounds: how many unfinished tasks there may be; None: any number. record: told of what happens to tasks.
     """
 
     def __init__(
@@ -42,7 +43,9 @@ class Acceptance:
         clock: Callable[[], int] = now_ms,
         deadline_s: float = 280.0,
         bounds: Bounds | None = None,
+        record: Recorder = unrecorded,
     ) -> None:
+        self._record = record
         self._database = database
         self._blobs = blobs
         self._clock = clock
@@ -130,6 +133,7 @@ class Acceptance:
                 submit_time=now,
                 owner=new.owner,
                 options=new.options,
+                traceparent=new.traceparent,
                 deadline=now + ms(self._deadline_s),
             )
             try:
@@ -164,7 +168,9 @@ class Acceptance:
             await self._blobs.discard_inputs(task.id)
             raise
         self._failed = None
-        if accepted.id != task.id:
+        if accepted.id == task.id:
+            self._record(TASKS_ACCEPTED)
+        else:
             await self._blobs.discard_inputs(task.id)
         return accepted
 

@@ -12,8 +12,11 @@ from typing import TypeAlias
 
 import orjson
 
+from serve_app import tracing
+from serve_app.about import about
 from serve_app.egress.address import AddressRefused
 from serve_app.egress.client import Egress, FetchFailed
+from serve_app.metrics import HOOK_CALLS, HOOK_DELAY_SECONDS, Recorder, unrecorded
 from serve_app.tasks.clock import DAY_MS
 from serve_app.tasks.database import DatabaseUnavailable, now_ms
 from serve_app.tasks.lanes import LONGEST_WAIT_MS, Lanes, Places, Plan, Try
@@ -29,6 +32,7 @@ _GATHER_S = 0.03  # what ends within so long is noted in one commit
 _QUICK_S, _SLOW_S = 0.25, 0.5  # between two looks: soon after something happened, and when all is quiet
 _SHORT_S = 0.1  # while there is more than there are places
 _STOP_S = 2.0  # for tries under way when the courier stops
+_OUTCOMES = {Verdict.DELIVERED: "delivered", Verdict.FAILED: "failed", Verdict.DEAD: "given_up"}
 
 
 async def unsigned(_callback: Callback, _body: bytes) -> Mapping[str, str]:
@@ -53,7 +57,9 @@ class Courier:
         places: Places | None = None,
         timeout_s: float = 10.0,
         clock: Callable[[], int] = now_ms,
+        record: Recorder = unrecorded,
     ) -> None:
+        self._record = record
         self._outbox = outbox
         self._render = render
         self._egress = egress
@@ -134,7 +140,9 @@ class Courier:
             self._settled = settled + self._settled
             raise
         for row, why in plan.given_up:
-            _log.warning("a callback of task %s to %s given up after a day of: %s", row.task_id, row.host, why)
+            self._record(HOOK_CALLS, outcome="given_up")
+            with about(task=row.task_id, key=row.owner):
+                _log.warning("a callback of task %s to %s given up after a day of: %s", row.task_id, row.host, why)
         for number, callback in enumerate(taken):
             if number % _AT_ONCE == 0:
                 await asyncio.sleep(0)  # what else is on this loop, requests above all, never waits for many of them
@@ -150,18 +158,31 @@ class Courier:
         self.wake()
 
     async def _try(self, callback: Callback, begun: Try) -> None:
+        with about(task=callback.task.id, key=callback.task.owner, stage="callback"):
+            outcome = await self._tried(callback, begun)
+            self._tell(outcome)
+        self._settled.append(outcome)
+
+    def _tell(self, outcome: Outcome) -> None:
+        callback = outcome.callback
+        if name := _OUTCOMES.get(outcome.verdict):
+            self._record(HOOK_CALLS, outcome=name)
+        if outcome.verdict is Verdict.DELIVERED:
+            self._record(HOOK_DELAY_SECONDS, max(0, self._clock() - callback.created) / 1000)
+            _log.info("callback %s delivered to %s on try %d", callback.webhook_id, callback.host, callback.attempt)
+
+    async def _tried(self, callback: Callback, begun: Try) -> Outcome:
         try:
-            outcome = await self._outcome(callback, begun)
+            return await self._outcome(callback, begun)
         except (asyncio.CancelledError, DatabaseUnavailable):  # which knows the secret to sign with
-            outcome = Outcome(callback, Verdict.RETURNED)
+            return Outcome(callback, Verdict.RETURNED)
         except Exception as error:
             # Without its text, which may quote the URL.
             trace = "".join(traceback.format_tb(error.__traceback__))
             _log.error("callback %s could not be made: %s\n%s", callback.webhook_id, type(error).__name__, trace)
-            outcome = self._again(callback, type(error).__name__)
+            return self._again(callback, type(error).__name__)
         finally:
             self._lanes.returned(begun)  # unless it was said already what it says about its lane
-        self._settled.append(outcome)
 
     async def _outcome(self, callback: Callback, begun: Try) -> Outcome:
         now = self._clock()
@@ -170,7 +191,7 @@ class Courier:
         body = orjson.dumps(self._render(callback.task))
         headers = {"Content-Type": "application/json", "webhook-id": callback.webhook_id, **await self._sign(callback, body)}
         try:
-            status, retry_after = await self._egress.post(callback.hook, body, headers, self._timeout_s)
+            status, retry_after = await self._post(callback, body, headers)
         except AddressRefused as error:
             return self._never(callback, str(error))
         except FetchFailed as error:
@@ -185,6 +206,18 @@ class Courier:
         asked_ms = min(_asked_ms(retry_after, self._clock()), LONGEST_WAIT_MS)
         self._lanes.failed(begun, f"HTTP {status}", self._clock(), asked_ms)
         return self._again(callback, f"HTTP {status}", asked_ms)
+
+    async def _post(self, callback: Callback, body: bytes, headers: Mapping[str, str]) -> tuple[int, str | None]:
+        """As Egress.post; the hook is told which trace the task belongs to."""
+        task = callback.task
+        with tracing.resumed(
+            "callback", task.traceparent, tracing.SpanKind.CLIENT, task=task.id, status=task.status, attempt=callback.attempt
+        ) as span:
+            traceparent = tracing.here()
+            trace = {tracing.HEADER: traceparent} if task.traceparent and traceparent else {}
+            status, retry_after = await self._egress.post(callback.hook, body, {**headers, **trace}, self._timeout_s)
+            span.set_attribute("http.response.status_code", status)
+            return status, retry_after
 
     def _again(self, callback: Callback, error: str, asked_ms: int = 0) -> Outcome:
         now = self._clock()

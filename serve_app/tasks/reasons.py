@@ -1,9 +1,22 @@
-"""Why tasks fail that no worker ends: what their `failReason` says, in Chinese and English."""
+"""Why tasks fail: the classes of reasons, and what `failReason` says of those that no worker ends, in Chinese and English."""
 
 from __future__ import annotations
 
+from enum import StrEnum
+
 CANCELLED = "取消任务"
 OVERDUE = "执行超时"
+
+
+class Cause(StrEnum):
+    """Of the texts there are too many for a metric or a log."""
+
+    CANCELLED = "cancelled"
+    OVERDUE = "overdue"
+    WORN_OUT = "worn_out"
+    PICTURE = "picture"  # it cannot be used for what was asked: no face, not readable, ...
+    INPUTS_GONE = "inputs_gone"
+    INTERNAL = "internal"
 
 
 def overdue(deadline_s: float) -> str:

@@ -41,6 +41,7 @@ tasks = Table(
     Column("deadline", BigInteger),  # null where a release that knew none added the row or ended it
     Column("hook_error", Words()),  # why its hook was given up
     Column("options", JSON(none_as_null=True)),
+    Column("traceparent", Words(55)),  # the span that it was submitted in
 )
 
 # A row waits, or is leased, or has ended; the first two are what every query of the hot path looks for, so the

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -79,9 +80,8 @@ def sqlite_engine(path: Path, busy_s: float = BUSY_S) -> Engine:
     @event.listens_for(engine, "connect")
     def set_up(connection: Any, _record: Any) -> None:
         connection.isolation_level = None  # the driver's own BEGIN loses updates; ours follows below
-        # First, so that the switch to WAL itself waits for another process that is doing the same.
         connection.execute(f"PRAGMA busy_timeout = {int(busy_s * 1000)}")
-        connection.execute("PRAGMA journal_mode = WAL")
+        _switch_to_wal(connection, busy_s)
         connection.execute("PRAGMA synchronous = NORMAL")
 
     @event.listens_for(engine, "begin")
@@ -89,3 +89,16 @@ def sqlite_engine(path: Path, busy_s: float = BUSY_S) -> Engine:
         connection.exec_driver_sql(connection.get_execution_options()["begin"])
 
     return engine
+
+
+def _switch_to_wal(connection: sqlite3.Connection, busy_s: float) -> None:
+    """Of two that switch a new file at once, both of which are reading it, SQLite fails one at once, busy_timeout or not."""
+    until = time.monotonic() + busy_s
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > until:
+                raise
+            time.sleep(0.01)

@@ -13,12 +13,15 @@ import itertools
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
+from serve_app.metrics import TASK_SECONDS, TASKS_ENDED, TASKS_TAKEN_BACK, Recorder, unrecorded
 from serve_app.tasks import query, reasons, tallies, transitions
 from serve_app.tasks.acceptance import Acceptance
 from serve_app.tasks.blobs import BlobStore
+from serve_app.tasks.census import Census, census
 from serve_app.tasks.clock import ms, time_of
 from serve_app.tasks.database import Database, now_ms
 from serve_app.tasks.query import Page, Query
+from serve_app.tasks.reasons import Cause
 from serve_app.tasks.room import Bounds
 from serve_app.tasks.task import Status, Task
 from serve_app.tasks.turns import RELAX_EVERY
@@ -36,8 +39,9 @@ class TaskStore(Acceptance):
         max_attempts: int = 3,
         deadline_s: float = 280.0,
         bounds: Bounds | None = None,
+        record: Recorder = unrecorded,
     ) -> None:
-        super().__init__(database, blobs, clock=clock, deadline_s=deadline_s, bounds=bounds)
+        super().__init__(database, blobs, clock=clock, deadline_s=deadline_s, bounds=bounds, record=record)
         self._max_attempts = max_attempts
         self._claims = itertools.count(1)
 
@@ -68,6 +72,9 @@ class TaskStore(Acceptance):
     async def count_unfinished(self) -> int:
         """Tasks that wait and tasks that are worked on."""
         return await self._database.read(query.count_unfinished)
+
+    async def census(self) -> Census:
+        return await self._database.read(census)
 
     async def cancel(self, id: str, owner: str | None = None) -> Task | None:
         """End a task that has not ended: FAILURE, whoever works on it. The task as it is then; None when there is no such task.
@@ -128,14 +135,14 @@ class TaskStore(Acceptance):
         values = {"status": Status.SUCCESS, "progress": 100, "result": result, "result_name": result_name}
         return await self._end(task, values, properties)
 
-    async def fail(self, task: Task, reason: str, properties: Mapping[str, object]) -> bool:
-        """FAILURE for `reason`, which people read. May be repeated. False when the task is not the caller's any more.
+    async def fail(self, task: Task, reason: str, properties: Mapping[str, object], cause: Cause = Cause.INTERNAL) -> bool:
+        """FAILURE for `reason`, which people read; `cause` is its class. May be repeated. False when the task is not the caller's any more.
 
         Raises ValueError without a reason.
         """
         if not reason:
             raise ValueError("a failure needs a reason")
-        return await self._end(task, {"status": Status.FAILURE, "fail_reason": reason}, properties)
+        return await self._end(task, {"status": Status.FAILURE, "fail_reason": reason}, properties, cause)
 
     async def release(self, task: Task) -> bool:
         """Let another worker have the task at once, without counting the attempt. False when it is not the caller's any more."""
@@ -150,7 +157,13 @@ class TaskStore(Acceptance):
         if not await self._database.read(lambda connection: transitions.any_expired(connection, now)):
             return 0
         reason = reasons.worn_out(self._max_attempts)
-        return await self._database.write(lambda connection: transitions.take_expired(connection, limit, self._max_attempts, reason, now))
+        again, spent = await self._database.write(
+            lambda connection: transitions.take_expired(connection, limit, self._max_attempts, reason, now)
+        )
+        if again:
+            self._record(TASKS_TAKEN_BACK, again)
+        self._failed_so(Cause.WORN_OUT, spent)
+        return again
 
     async def fail_overdue(self, limit: int) -> list[str]:
         """End up to `limit` tasks past their deadline, waiting or worked on: FAILURE. Their ids; what came in for them may be deleted.
@@ -161,7 +174,9 @@ class TaskStore(Acceptance):
         if not await self._database.read(lambda connection: transitions.any_overdue(connection, now)):
             return []
         reason = reasons.overdue(self._deadline_s)
-        return await self._database.write(lambda connection: transitions.fail_overdue(connection, limit, reason, now))
+        ids = await self._database.write(lambda connection: transitions.fail_overdue(connection, limit, reason, now))
+        self._failed_so(Cause.OVERDUE, len(ids))
+        return ids
 
     async def held(self, tasks: Sequence[Task]) -> set[str]:
         """Ids of those of these claims that are still in force: not ended, not cancelled, not taken back."""
@@ -185,8 +200,19 @@ class TaskStore(Acceptance):
 
     async def _cancel(self, id: str, owner: str | None) -> tuple[Task | None, bool]:
         now = await time_of(self._clock)
-        return await self._database.write(partial(transitions.cancel, id=id, owner=owner, reason=reasons.CANCELLED, now=now))
+        task, cancelled = await self._database.write(partial(transitions.cancel, id=id, owner=owner, reason=reasons.CANCELLED, now=now))
+        self._failed_so(Cause.CANCELLED, int(cancelled))
+        return task, cancelled
 
-    async def _end(self, task: Task, values: Mapping[str, object], properties: Mapping[str, object]) -> bool:
+    async def _end(self, task: Task, values: Mapping[str, object], properties: Mapping[str, object], cause: str = "") -> bool:
         now, columns = await time_of(self._clock), {**values, "properties": dict(properties)}
-        return await self._database.write(lambda connection: transitions.end(connection, task, columns, now))
+        ended = await self._database.write(lambda connection: transitions.end(connection, task, columns, now))
+        if ended:
+            status = str(values["status"])
+            self._record(TASKS_ENDED, status=status, reason=cause)
+            self._record(TASK_SECONDS, (now - task.submit_time) / 1000, status=status)
+        return ended
+
+    def _failed_so(self, cause: Cause, number: int) -> None:
+        if number:
+            self._record(TASKS_ENDED, number, status=Status.FAILURE, reason=cause)

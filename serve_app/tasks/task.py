@@ -42,6 +42,7 @@ class NewTask:
     owner: id of the key that it comes with, "" while the service is open. idempotency_key: of several submits of one owner with
     the same key, the first makes the task and the others get it. fingerprint: what tells such a repetition from another request.
     fresh: no other submit with this key has been made, so that none needs to be looked for. options: what is asked for beside the pictures.
+    traceparent: the span that it was submitted in, as W3C has it; None outside of traces.
     """
 
     mode: str | None
@@ -54,6 +55,7 @@ class NewTask:
     fingerprint: str | None = None
     fresh: bool = False
     options: dict[str, Any] | None = None
+    traceparent: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +66,7 @@ class Task:
     attempt: how many claims count against it. fence: grows with each claim; a write that names an older one is refused.
     lease_until: when the lease of the worker that has it runs out; None while it waits and after its end. owner: as in NewTask.
     deadline: when it fails, wherever it stands; 0 only in what an older release wrote down of a task.
-    hook_error: why its hook was given up, without the hook's URL. options: as in NewTask.
+    hook_error: why its hook was given up, without the hook's URL. options, traceparent: as in NewTask.
     """
 
     id: str
@@ -89,6 +91,7 @@ class Task:
     deadline: int = 0
     hook_error: str | None = None
     options: dict[str, Any] | None = None
+    traceparent: str | None = None
 
 
 def new_id(now: int) -> str:

@@ -169,8 +169,8 @@ def remove(connection: Connection, ids: Sequence[str]) -> int:
     return removed
 
 
-def take_expired(connection: Connection, limit: int, max_attempts: int, reason: str, now: int) -> int:
-    """Take back leases that ran out, longest ago first; returns how many tasks wait again."""
+def take_expired(connection: Connection, limit: int, max_attempts: int, reason: str, now: int) -> tuple[int, int]:
+    """Take back leases that ran out, longest ago first; returns how many tasks wait again, and how many have failed."""
     found = connection.execute(_EXPIRED, {"now": now, "most": limit}).all()
     again = [row.id for row in found if row.attempt < max_attempts]
     spent = [row.id for row in found if row.attempt >= max_attempts]
@@ -178,7 +178,7 @@ def take_expired(connection: Connection, limit: int, max_attempts: int, reason: 
         _tell(connection, connection.execute(_GIVE_UP, {"ids": spent, "reason": reason, "now": now}).all(), now)
     if again:
         connection.execute(_WAIT_AGAIN, {"ids": again})
-    return len(again)
+    return len(again), len(spent)
 
 
 def any_overdue(connection: Connection, now: int) -> bool:

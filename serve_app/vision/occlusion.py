@@ -15,13 +15,14 @@ import numpy as np
 from serve_app.vision.colour import low_pass
 from serve_app.vision.face import Floats, Mask, Pixels
 from serve_app.vision.mask import blur, disc, features, hull, outline, polygon
-from serve_app.vision.mesh import Mesh
+from serve_app.vision.mesh import LEFT_BROW, LEFT_EYE, RIGHT_BROW, RIGHT_EYE, Mesh
 from serve_app.vision.view import View, to_lab
 
 # Spots of bare skin: forehead, between the brows, root of the nose, cheeks, tip of the nose, chin, sides of the mouth.
 _SPOTS = np.array([(151, 9, 8, 108), (168, 6, 193, 417), (50, 101, 205, 118), (280, 330, 425, 347), (195, 197, 5, 4), (199, 175, 200, 18),
                    (187, 207, 123, 147), (411, 427, 352, 376)])  # fmt: skip
 _NOSTRILS = ((2, 97, 98, 64, 48, 219, 218, 239, 20, 60), (2, 326, 327, 294, 278, 439, 438, 459, 250, 290))
+_SOCKETS = (LEFT_EYE + LEFT_BROW, RIGHT_EYE + RIGHT_BROW)
 _COARSE = 4  # view pixels in one of the skin's field
 _LEVELS = (2.0, 1.4, 1.0)
 _SHARP = 0.35  # a change of so much from one pixel to the next: measured, at most 0.28 on faces with nothing before them
@@ -69,9 +70,9 @@ def _filled(solid: Pixels, unit: float) -> Pixels:
 
 
 def _parts(view: View) -> Floats:
-    """Lips, eyes, brows and nostrils."""
-    nostrils = polygon(view.shape, [hull(view.points, side) for side in _NOSTRILS])
-    return np.maximum(features(view.shape, view.points), nostrils)
+    """Lips, eyes, brows and nostrils; and what lies between an eye and its brow, which may be dark."""
+    others = polygon(view.shape, [hull(view.points, part) for part in (*_NOSTRILS, *_SOCKETS)])
+    return np.maximum(features(view.shape, view.points), others)
 
 
 def _skin(lab: Floats, bare: Floats, points: Mesh, unit: float) -> Floats:
@@ -99,6 +100,8 @@ def _commonest(lab: Floats, points: Mesh) -> Floats:
     spots = np.median(lab[y, x], 1)
     warmth = spots[:, 1] + spots[:, 2]
     spots = spots[warmth >= 0.5 * np.sort(warmth)[-2] - 2]
+    if len(spots) < 3:  # what a mask leaves: the warmest, for glare on skin is as cold as the mask
+        return np.asarray(spots[(spots[:, 1] + spots[:, 2]).argmax()], np.float32)
     apart = np.linalg.norm((spots[:, None] - spots[None]) / [2, 1, 1], axis=2)
     return np.asarray(spots[np.median(apart, 1).argmin()], np.float32)
 

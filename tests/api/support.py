@@ -24,14 +24,15 @@ from serve_app.api.service import Service as ApiService
 from serve_app.api.watch import Watch
 from serve_app.egress.address import AddressPolicy
 from serve_app.egress.client import Egress
+from serve_app.metrics import Recorder, unrecorded
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import Database, open_database
 from serve_app.tasks.hooks import Hooks
 from serve_app.tasks.keys import KeyRing
-from serve_app.tasks.migrate import migrate
 from serve_app.tasks.room import Bounds
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Task
+from tests.tasks.databases import migrated
 
 SWAP = "/mj/insight-face/swap"
 LEFT_OUT = object()
@@ -136,13 +137,13 @@ def build(
     egress: Egress | None = None,
     bounds: Bounds | None = None,
     where: str | None = None,
+    record: Recorder = unrecorded,
 ) -> Service:
     """The real application on a real SQLite file and a real folder of pictures. The caller closes `client` and `database`.
 
     egress: not started; the application's lifespan does that. None: one that calls public addresses only. where: a PostgreSQL instead.
     """
-    migrate(where or folder / "tasks.db")
-    database = open_database(where or folder / "tasks.db")
+    database = open_database(migrated(where or folder / "tasks.db"))
     blobs = BlobStore(folder / "blobs")
     store = TaskStore(database, blobs, bounds=bounds)
     accepted: list[Task] = []
@@ -160,8 +161,9 @@ def build(
         yield
         await out.close()
 
-    said = on_accepted or accept
-    app = create_app(ApiService(store, blobs, keys, out, config, said, health, Hooks(database), detect, Watch(store)), lifespan)
+    watch = Watch(store)
+    behind = ApiService(store, blobs, keys, out, config, on_accepted or accept, health, Hooks(database), detect, watch, record)
+    app = create_app(behind, lifespan)
     client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://swap.test")
     return Service(client, app, store, blobs, database, keys, folder, accepted, arrived)
 

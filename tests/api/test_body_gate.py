@@ -21,7 +21,7 @@ from starlette.types import Message
 
 from serve_app.api import body
 from serve_app.api.body import BodyGate, read_body, release_body
-from serve_app.api.errors import ApiError, LastResort, refused
+from serve_app.api.errors import ApiError, LastResort, Refusals
 
 
 @dataclass
@@ -103,10 +103,10 @@ async def serving(**limits: Any) -> AsyncIterator[Server]:
         await server.hold.wait()
         return PlainTextResponse(str(size))
 
-    app = Starlette(routes=[Route("/", count, methods=["POST"])], exception_handlers={ApiError: refused})
+    app = Starlette(routes=[Route("/", count, methods=["POST"])], exception_handlers={ApiError: Refusals().refused})
     gate = BodyGate(app, **limits)
     listener = socket.create_server(("127.0.0.1", 0))
-    http = uvicorn.Server(uvicorn.Config(LastResort(gate), log_config=None, lifespan="off"))
+    http = uvicorn.Server(uvicorn.Config(LastResort(gate, Refusals()), log_config=None, lifespan="off"))
     server = Server(gate, listener.getsockname()[1], asyncio.Event())
     server.hold.set()
     running = asyncio.create_task(http.serve([listener]))

@@ -18,17 +18,18 @@ from starlette.routing import Route
 from serve_app.api.body import read_body
 from serve_app.api.config import ApiConfig
 from serve_app.api.edge import edge
-from serve_app.api.errors import Answer, ApiError, envelope, no_route, refused
+from serve_app.api.errors import Answer, ApiError, Refusals, envelope
 
 Handler = Callable[[Request], Awaitable[Response]]
 
 
 def client(handler: Handler, **config: Any) -> httpx2.AsyncClient:
     """A service of one route, POST /mj/x, behind the whole edge."""
+    refusals = Refusals()
     app = Starlette(
         routes=[Route("/mj/x", handler, methods=["POST"])],
-        middleware=edge(ApiConfig(**config)),
-        exception_handlers={ApiError: refused, HTTPException: no_route},
+        middleware=edge(ApiConfig(**config), refusals),
+        exception_handlers={ApiError: refusals.refused, HTTPException: refusals.no_route},
     )
     app.router.redirect_slashes = False
     return httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://swap.test")
@@ -152,7 +153,7 @@ async def test_a_refusal_of_a_middleware_is_an_answer_and_no_fault(caplog: pytes
     async def guard(scope: Any, receive: Any, send: Any) -> None:
         await app(scope)
 
-    for middleware in reversed(edge(ApiConfig())):
+    for middleware in reversed(edge(ApiConfig(), Refusals())):
         # One ASGI application around the other, whatever its class.
         guard = middleware.cls(guard, *middleware.args, **middleware.kwargs)  # type: ignore[assignment]
     async with httpx2.AsyncClient(transport=httpx2.ASGITransport(guard), base_url="http://swap.test") as service:

@@ -15,11 +15,11 @@ from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import Database, open_database
 from serve_app.tasks.hook_secret import checked, new_secret
 from serve_app.tasks.keys import KeyRing
-from serve_app.tasks.migrate import migrate
 from serve_app.tasks.outbox import Outbox, Outcome, Verdict
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Task
 from tests.tasks.common import walk
+from tests.tasks.databases import migrated
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ def on_database(folder: Path, work: Callable[[Database], Awaitable[T]]) -> T:
 @pytest.fixture
 def buried(tmp_path: Path) -> Task:
     """A task whose hook was given up, and another whose hook is owed something."""
-    migrate(tmp_path / "tasks.db")
+    migrated(tmp_path / "tasks.db")
 
     async def work(database: Database) -> Task:
         outbox, store = Outbox(database), TaskStore(database, BlobStore(tmp_path / "blobs"))

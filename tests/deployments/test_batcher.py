@@ -10,6 +10,7 @@ import pytest
 
 from serve_app.deployments.batcher import Batcher, BatchQueueFull
 from serve_app.vision.face import FaceError
+from tests.recorded import Recorded
 
 
 class Gate:
@@ -163,3 +164,32 @@ async def test_an_engine_that_loses_a_result_is_an_error_not_a_hang() -> None:
     engine.run = lambda batch: []  # type: ignore[method-assign]  # a broken engine
     with pytest.raises(RuntimeError, match="0 results for 1 items"):
         await batcher(engine)([1])
+
+
+async def test_it_says_how_many_items_it_was_given_and_in_how_large_batches() -> None:
+    engine = Gate()
+    batch = batcher(engine)
+    first = asyncio.create_task(batch([1]))
+    await engine.running()
+    rest = await calls(batch, [2, 3, 4])
+    engine.open.set()
+    await asyncio.gather(first, *rest)
+    assert (batch.info()["items"], batch.info()["mean batch"]) == ("4", "2.00")
+
+
+async def test_runs_are_counted_with_the_room_that_they_had() -> None:
+    engine, recorded = Gate(), Recorded()
+    batch: Batcher[object, object] = Batcher(engine, max_queued=100, model="swap", family="fake", record=recorded)
+    first = asyncio.create_task(batch([1]))
+    await engine.running()
+    rest = await calls(batch, [2], ["poison"], [4, 5])
+    engine.open.set()
+    await asyncio.gather(first, *rest, return_exceptions=True)
+    assert recorded.counted == {
+        ("batch_items", "swap"): 4,  # 1, 2, and 4 and 5; "poison" was never answered
+        ("batch_places", "swap"): 12,
+        ("batches_failed", "swap"): 3,  # all four, two of them, and "poison" alone
+    }
+    assert recorded.every["batch_size", "swap"] == [1, 1, 2]
+    assert len(recorded.every["batch_seconds", "swap"]) == 3
+    assert recorded.last == {("engine_info", "swap", "fake", "", ""): 1}

@@ -10,6 +10,7 @@ import pytest
 from starlette.types import Message, Receive, Scope, Send
 
 from serve_app.api.again import HEADER
+from serve_app.api.errors import Refusals
 from serve_app.deployments import failover
 from serve_app.deployments.failover import Failover
 
@@ -102,7 +103,7 @@ def status(got: list[Message]) -> int:
 @pytest.mark.parametrize("deaths", [1, 2])
 async def test_what_a_dead_replica_had_is_sent_again_whole(death: Answering, deaths: int) -> None:
     ray = Ray(*[death] * deaths, answers(200))
-    assert status(await ask(Failover(ray))) == 200
+    assert status(await ask(Failover(ray, Refusals()))) == 200
     assert [body for _, body in ray.heard] == [b"".join(BODY)] * (deaths + 1)
     assert len({headers[b"x-request-id"] for headers, _ in ray.heard}) == 1
     marks = [headers[HEADER].decode().partition("-") for headers, _ in ray.heard]
@@ -112,7 +113,7 @@ async def test_what_a_dead_replica_had_is_sent_again_whole(death: Answering, dea
 
 async def test_two_requests_are_never_taken_for_one() -> None:
     ray = Ray(answers(200), answers(200))
-    app = Failover(ray)
+    app = Failover(ray, Refusals())
     await ask(app)
     await ask(app)
     assert len({headers[HEADER] for headers, _ in ray.heard}) == 2
@@ -120,26 +121,26 @@ async def test_two_requests_are_never_taken_for_one() -> None:
 
 async def test_what_only_reads_needs_no_mark() -> None:
     ray = Ray(dies, answers(200))
-    assert status(await ask(Failover(ray), "GET", parts=(b"",))) == 200
+    assert status(await ask(Failover(ray, Refusals()), "GET", parts=(b"",))) == 200
     assert not any(HEADER in headers for headers, _ in ray.heard)
 
 
 @pytest.mark.parametrize("answer", [answers(500), answers(503), answers(404), answers(503, b"down", b"text/plain; charset=utf-8")])
 async def test_the_applications_own_answers_are_final(answer: Answering) -> None:
     ray = Ray(answer)
-    await ask(Failover(ray))
+    await ask(Failover(ray, Refusals()))
     assert len(ray.heard) == 1
 
 
 async def test_what_the_client_has_half_of_is_not_begun_anew() -> None:
     ray = Ray(dies_within_its_answer)
-    assert [message["type"] for message in await ask(Failover(ray))] == ["http.response.start", "http.response.body"]
+    assert [message["type"] for message in await ask(Failover(ray, Refusals()))] == ["http.response.start", "http.response.body"]
     assert len(ray.heard) == 1
 
 
 async def test_in_the_end_the_client_is_answered_in_json() -> None:
     ray = Ray(dies, dies, dies)
-    got = await ask(Failover(ray))
+    got = await ask(Failover(ray, Refusals()))
     assert status(got) == 503
     headers = dict(got[0]["headers"])
     assert headers[b"x-request-id"] == ray.heard[0][0][b"x-request-id"]
@@ -149,14 +150,14 @@ async def test_in_the_end_the_client_is_answered_in_json() -> None:
 
 async def test_nothing_is_sent_again_for_a_client_that_left() -> None:
     ray = Ray(dies)
-    assert await ask(Failover(ray), stays=False) == []
+    assert await ask(Failover(ray, Refusals()), stays=False) == []
     assert len(ray.heard) == 1
 
 
 async def test_bodies_are_kept_only_as_far_as_there_is_room() -> None:
     parts = (b"x" * 60, b"x" * 60)
     ray = Ray(*[dies, answers(200)] * 3, dies)
-    app = Failover(ray, kept_bytes=120)
+    app = Failover(ray, Refusals(), kept_bytes=120)
     for _ in range(3):  # what one held, the next one has again
         assert status(await ask(app, parts=parts)) == 200
     assert status(await ask(app, parts=(*parts, b"x"))) == 503
@@ -171,14 +172,14 @@ async def test_a_body_is_not_kept_any_longer_once_the_answer_begins() -> None:
         await dies_within_its_answer(send)
         free.append(app._room)
 
-    app = Failover(Ray(looks), kept_bytes=100)
+    app = Failover(Ray(looks), Refusals(), kept_bytes=100)
     await ask(app)
     assert free == [100]
 
 
 async def test_a_new_proxy_waits_until_it_knows_its_routes() -> None:
     ray = Ray(says_itself(404), says_itself(404), answers(200), says_itself(404))
-    app = Failover(ray)
+    app = Failover(ray, Refusals())
     assert status(await ask(app)) == 200
     assert {headers[HEADER].rpartition(b"-")[2] for headers, _ in ray.heard} == {b"0"}, "nobody has seen it before"
     assert status(await ask(app)) == 404, "now it is to be believed"
@@ -186,8 +187,8 @@ async def test_a_new_proxy_waits_until_it_knows_its_routes() -> None:
 
 async def test_a_proxy_without_an_application_says_so_in_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(failover, "ROUTES_S", 0.0)
-    assert status(await ask(Failover(Ray(says_itself(404))))) == 503
+    assert status(await ask(Failover(Ray(says_itself(404)), Refusals()))) == 503
 
 
 async def test_rays_own_routes_are_its_own() -> None:
-    assert status(await ask(Failover(Ray(says_itself(503))), "GET", "/-/healthz")) == 503
+    assert status(await ask(Failover(Ray(says_itself(503)), Refusals()), "GET", "/-/healthz")) == 503

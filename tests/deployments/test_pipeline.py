@@ -22,12 +22,12 @@ from serve_app.deployments.swapper import FaceSwapper
 from serve_app.settings import PipelineSettings, Secrets, Settings, database_of
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import open_database
-from serve_app.tasks.migrate import migrate
 from serve_app.tasks.reasons import CANCELLED, OVERDUE
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import NewTask, Status, Task
 from tests.pictures import ASTRONAUT, HANKS
 from tests.postgres import Postgres
+from tests.tasks.databases import migrated
 
 LARGE = cv2.imencode(".png", np.zeros((1000, 1500, 3), np.uint8))[1].tobytes()  # 1.5 megapixels
 
@@ -57,7 +57,7 @@ class Service:
 
     def __init__(self, settings: Settings, deadline_s: float = 280.0) -> None:
         where = database_of(settings, Secrets())
-        migrate(where)
+        migrated(where)
         self.calls: list[str] = []
         self.at: dict[str, Callable[[], Awaitable[object]]] = {}
         detector, swapper = FaceDetector(settings), FaceSwapper(settings)

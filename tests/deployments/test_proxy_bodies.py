@@ -11,6 +11,7 @@ import pytest
 from starlette.types import Message
 
 from serve_app.api.body import PROGRESS_BYTES
+from serve_app.api.errors import Refusals
 from serve_app.deployments import proxy
 from serve_app.deployments.proxy import PIECE_BYTES, HugeBodies, OwnHeaders, WholePieces
 from serve_app.settings import MOST_BODY_BYTES
@@ -83,7 +84,7 @@ async def test_a_body_that_states_too_much_is_answered_and_read_only_slowly(stat
 
     start = time.monotonic()
     scope = {"type": "http", "headers": [(b"content-length", str(stated).encode())]}
-    await HugeBodies(app)(scope, receive, send)
+    await HugeBodies(app, Refusals())(scope, receive, send)
     assert bool(asked) == read
     if not read:
         assert sent[0]["status"] == 413

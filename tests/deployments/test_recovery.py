@@ -14,21 +14,20 @@ from serve_app.deployments import recovery
 from serve_app.deployments.recovery import Recovery, every
 from serve_app.tasks.blobs import BlobStore, BlobsUnavailable
 from serve_app.tasks.database import DatabaseUnavailable, open_database
-from serve_app.tasks.migrate import migrate
 from serve_app.tasks.reasons import OVERDUE
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import NewTask, Status, Task
+from tests.tasks.databases import migrated
 
 
 class Table:
     """A store whose clock stands still unless the test turns it, and a recovery that notes what it tells others."""
 
     def __init__(self, folder: Path) -> None:
-        migrate(folder / "tasks.db")
         self.now = 1_700_000_000_000
         self.folder = folder
         self.blobs = BlobStore(folder / "blobs")
-        self.database = open_database(folder / "tasks.db")
+        self.database = open_database(migrated(folder / "tasks.db"))
         self.store = TaskStore(self.database, self.blobs, clock=lambda: self.now, deadline_s=60)
         self.waiting: list[int] = []
         self.told = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from typing import Annotated
 
@@ -18,9 +19,12 @@ def main(
     from tests.faults.promises import broken
     from tests.faults.report import page
     from tests.faults.run import run
+    from tests.faults.world import World
 
     seed = random.randrange(10**6) if seed is None else seed
-    evidence = run(seconds, seed, typer.echo)
+    with contextlib.closing(World()) as world:
+        world.start()
+        evidence = run(world, seconds, seed, typer.echo)
     typer.echo("\n" + page(evidence, seconds, seed))
     if wrong := broken(evidence):
         typer.echo("\nbroken promises:\n" + "\n".join(f"{count} x {what}" for what, count in wrong.items()), err=True)

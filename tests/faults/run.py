@@ -17,19 +17,15 @@ from tests.faults.world import World
 
 RATE = 2.0
 SHORT_S = 60.0  # so short a run is made where nobody waits for long
-HOOKS_S, LONG_HOOKS_S = 120.0, 1800.0  # for hooks to hear of all, in a short run of one that hears a state after five failures
+HOOKS_S, LONG_HOOKS_S = 120.0, 1800.0  # for hooks to hear of all, in a short run of one that hears a state after three failures
 DRAIN_S = 330.0  # no task may take longer than limits.deadline_s, and some time to notice
 
 
-def run(seconds: float, seed: int, say: Callable[[str], None] = lambda _: None) -> Evidence:
-    world = World()
-    try:
-        world.start()
-        patience = 5 if seconds <= SHORT_S else FOR_EVER
-        with tempfile.TemporaryDirectory(prefix="faults-hook-") as folder, receiving(Path(folder), seed, patience) as hook:
-            return asyncio.run(_run(world, hook, seconds, random.Random(seed), say))
-    finally:
-        world.close()
+def run(world: World, seconds: float, seed: int, say: Callable[[str], None] = lambda _: None) -> Evidence:
+    """On a world that is started and has no tasks; afterwards it is whole again."""
+    patience = 3 if seconds <= SHORT_S else FOR_EVER
+    with tempfile.TemporaryDirectory(prefix="faults-hook-") as folder, receiving(Path(folder), seed, patience) as hook:
+        return asyncio.run(_run(world, hook, seconds, random.Random(seed), say))
 
 
 async def _run(world: World, hook: Receiver, seconds: float, chance: random.Random, say: Callable[[str], None]) -> Evidence:

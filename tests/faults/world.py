@@ -20,19 +20,16 @@ from tests.service.processes import child_of, kill_all, named
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PREFIX = "faults"  # of everything in the bucket
+REPLICAS, SECONDS = 2, 0.25
 
 
 class World:
-    """Started by `start`, ended by `close`. All calls block.
+    """Started by `start`, ended by `close`. All calls block."""
 
-    replicas: of each deployment. seconds: what each model call takes, four a task; nothing is computed in them.
-    """
-
-    def __init__(self, *, replicas: int = 2, seconds: float = 0.25) -> None:
+    def __init__(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="faults-")
         self._running = contextlib.ExitStack()
         self._port = free_port()
-        self._configuration = configuration(replicas, seconds)
         self.database = Postgres(durable=True)
         self.pictures = S3()
         self.service: Service | None = None
@@ -50,7 +47,7 @@ class World:
         """Returns when it is ready."""
         folder = Path(self._folder.name)
         config = folder / "serve.yaml"
-        config.write_text(yaml.safe_dump(self._configuration))
+        config.write_text(yaml.safe_dump(configuration()))
         environment = {
             "FACESWAP_SECRET": "",
             "FACESWAP_DATABASE_URL": self.database.url(),
@@ -88,11 +85,11 @@ class World:
             pass
 
 
-def configuration(replicas: int, seconds: float) -> dict[str, Any]:
-    """config/local.yaml with more replicas, models that only take time, and leases that run out soon."""
+def configuration() -> dict[str, Any]:
+    """config/local.yaml with two replicas of each deployment, models that only take time, four calls a task, and short leases."""
     config: dict[str, Any] = yaml.safe_load((ROOT / "config" / "local.yaml").read_text())
     (application,) = config["applications"]
-    application["args"] |= {"family": "fake", "fake": {"seconds": seconds}, "pipeline": {"lease_s": 10, "renew_s": 3}}
+    application["args"] |= {"family": "fake", "fake": {"seconds": SECONDS}, "pipeline": {"lease_s": 10, "renew_s": 3}}
     for deployment in application["deployments"]:
-        deployment["num_replicas"] = replicas
+        deployment["num_replicas"] = REPLICAS
     return config

@@ -72,6 +72,7 @@ class Site:
 async def site(
     folder: Path,
     *,
+    name: str = "pipeline",
     slow: str = "FaceSwapper",
     batch_s: float = 0,
     pipelines: int = 1,
@@ -79,7 +80,7 @@ async def site(
     **settings: float,
 ) -> AsyncIterator[Site]:
     """slow: the models whose batches take batch_s. models: options of their deployments, LIGHT where there are none.
-    settings: of the pipelines, each of which is an application of its own.
+    settings: of the pipelines, which are applications `name-0` and so on.
 
     Serve must be running (fixture `client`).
     """
@@ -88,7 +89,7 @@ async def site(
     costly = common.model_copy(update={"fake": FakeSettings(seconds=batch_s)})
     options = LIGHT if models is None else models
     bound = [deployment(cls).options(**options).bind(costly if cls.__name__ == slow else common) for cls in (FaceDetector, FaceSwapper)]
-    names = [f"pipeline-{number}" for number in range(pipelines)]
+    names = [f"{name}-{number}" for number in range(pipelines)]
     try:
         handles = [await _run(names[0], deployment(SwapPipeline).options(**LIGHT).bind(common, *bound))]
         detector, swapper = (serve.get_deployment_handle(cls.__name__, names[0]) for cls in (FaceDetector, FaceSwapper))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 from benchmarks.batching import compare, table
 
 
+@pytest.mark.alone
 def test_slot_first_beats_serve_batch_under_load(client: object) -> None:
     outcomes = compare(requests=100)
     ours, theirs = outcomes["SlotFirst"], outcomes["ServeBatch"]

@@ -8,8 +8,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import pytest
-
 from serve_app.tasks.reasons import CANCELLED
 from serve_app.tasks.task import Status
 from tests.pictures import ASTRONAUT, head, png
@@ -19,12 +17,16 @@ from tests.service.pipelines import items, site
 SLOW_S = 3.0
 
 
-@pytest.mark.parametrize(("slow", "engine", "each"), [("FaceDetector", "detect", 2), ("FaceSwapper", "swap", 1)])
-async def test_items_of_cancelled_and_overdue_tasks_never_reach_an_engine(
-    client: Client, tmp_path: Path, slow: str, engine: str, each: int
-) -> None:
+async def test_items_of_cancelled_and_overdue_tasks_never_reach_an_engine(client: Client, tmp_path: Path) -> None:
+    """In front of the detector and, beside it on the same cluster, of the swapper."""
+    folders = [tmp_path / name for name in ("detector", "swapper")]
+    await asyncio.gather(nothing_reaches(folders[0], "FaceDetector", "detect", 2), nothing_reaches(folders[1], "FaceSwapper", "swap", 1))
+
+
+async def nothing_reaches(folder: Path, slow: str, engine: str, each: int) -> None:
     """each: items of a task, for this engine."""
-    async with site(tmp_path, slow=slow, batch_s=SLOW_S) as here, asyncio.timeout(60):
+    folder.mkdir()
+    async with site(folder, name=folder.name, slow=slow, batch_s=SLOW_S) as here, asyncio.timeout(60):
         models = here.detector if slow == "FaceDetector" else here.swapper
         first = await here.submit()
         calls = [here.run_next("first")]

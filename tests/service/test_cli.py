@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.service import serving
+from benchmarks.service import free_port, serving
+from serve_app.deployments import cluster
+from tests.monitoring.prometheus import until
 from tests.pictures import ASTRONAUT, HANKS
-from tests.service.client import Client
+from tests.service.client import Client, send
 from tests.service.hook import listening
 from tests.service.processes import child_of, members
 
@@ -31,8 +33,10 @@ def test_it_starts_swaps_and_leaves_nothing_behind(tmp_path: Path, builtin_weigh
             "FACESWAP_NOTIFY_HOOK": hook.url,
             "FACESWAP_PUBLIC_URL": "https://pictures.example/faces",
             "http_proxy": "http://127.0.0.1:9",  # nobody is there: starting must not ask it
+            "RAY_metrics_report_interval_ms": "1000",
         }
-        with serving(environment=environment) as service:
+        metrics = free_port()
+        with serving("--metrics-port", str(metrics), "--json-logs", environment=environment) as service:
             assert service.started_in_s < 60  # about 18 s on two idle cores: `make bench` measures it
             session = child_of(service.process.pid)
             assert members(session), "the service runs in a session of its own"
@@ -41,6 +45,11 @@ def test_it_starts_swaps_and_leaves_nothing_behind(tmp_path: Path, builtin_weigh
             end = hook.wait_for_end(task)[-1]
             assert end["imageUrl"].startswith("https://pictures.example/faces/mj/image/")
             assert "hook" not in str(end["properties"]), "the operator's hook is nobody else's business"
+            until(lambda: "ray_faceswap_tasks_ended_total{" in send("GET", f"http://127.0.0.1:{metrics}/metrics").text)
+            lines = [
+                json.loads(line) for path in service.logs() if path.name.startswith("replica_") for line in path.read_text().splitlines()
+            ]
+            assert {line["deployment"] for line in lines if line.get("task") == task} == {"Ingress", "SwapPipeline"}
             assert service.stop() == 0
             said = service.log.read_text()
             assert "curl" in said
@@ -51,17 +60,7 @@ def test_it_starts_swaps_and_leaves_nothing_behind(tmp_path: Path, builtin_weigh
     assert list(Path(tempfile.gettempdir()).glob(f"faceswap-{service.process.pid}-*")) == []
 
 
-def test_a_killed_service_leaves_no_process_and_no_folder() -> None:
-    with serving("--family", "fake", environment={"FACESWAP_SECRET": ""}) as service:
-        session = child_of(service.process.pid)
-        os.kill(session, signal.SIGKILL)
-        assert service.process.wait(60) != 0
-    assert members(session) == []
-    assert list(Path(tempfile.gettempdir()).glob(f"faceswap-{service.process.pid}-*")) == []
-
-
 def test_an_occupied_port_is_named_at_once(tmp_path: Path) -> None:
-
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -86,9 +85,17 @@ def test_an_occupied_port_is_named_at_once(tmp_path: Path) -> None:
 def test_a_wrong_config_is_named(tmp_path: Path, text: str, named: str) -> None:
     config = tmp_path / "wrong.yaml"
     config.write_text(text)
+    with pytest.raises(ValueError, match=named) as error:
+        cluster.load_config(config)
+    assert str(config) in str(error.value)
+
+
+def test_a_wrong_config_is_said_in_words(tmp_path: Path) -> None:
+    config = tmp_path / "wrong.yaml"
+    config.write_text("applications: []")
     result = subprocess.run([FACESWAP, "serve", "--config", str(config)], capture_output=True, text=True, timeout=60, check=False)
     assert result.returncode == 1
-    assert named in result.stderr
+    assert f"{config}: `applications` is empty" in result.stderr
     assert "Traceback" not in result.stderr
 
 

@@ -35,7 +35,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_many_writing_processes_never_lock_each_other_out(config: Path, request: pytest.FixtureRequest) -> None:
-    tasks = request.config.getoption("--tasks")
+    tasks = request.config.getoption("--tasks") or 300
     with serving("--config", str(config), environment={"FACESWAP_SECRET": ""}) as service:
         assert asyncio.run(ended(service.base, tasks)) == {"SUCCESS": tasks}
         logs = service.logs()

@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import replace
 from email.utils import formatdate
 from ipaddress import ip_network
 
@@ -20,7 +21,8 @@ from serve_app.tasks.lanes import Places
 from serve_app.tasks.outbox import Callback, Outbox
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Task
-from tests.tasks.common import Clock, walk
+from tests.recorded import Recorded
+from tests.tasks.common import Clock, claimed, new, no_inputs, walk
 from tests.tasks.receiver import Answer, Receiver
 
 Start = Callable[..., AbstractAsyncContextManager[Courier]]
@@ -420,3 +422,32 @@ async def test_a_try_that_would_begin_after_its_lease_is_handed_back(
         await courier.stop()
         assert hook.heard == []
     assert await outbox.any_due()
+
+
+async def test_calls_of_hooks_are_counted_by_what_became_of_them(
+    store: TaskStore, courier: Start, database: Database, clock: Clock
+) -> None:
+    async def answer(count: int) -> web.Response:
+        return web.Response(status=[503, 200, 404][min(count, 2)])
+
+    recorded = Recorded()
+    async with Receiver(answer) as hook, courier(record=recorded) as running:
+        await walk(store, hook.url, steps=1)
+        await all_heard(database, clock, running)
+        await walk(store, hook.url, steps=1)
+        async with asyncio.timeout(10):
+            while not recorded.counted["hook_calls", "given_up"]:
+                await asyncio.sleep(0.01)
+    assert recorded.counted == {("hook_calls", outcome): 1 for outcome in ("failed", "delivered", "given_up")}
+    (delay,) = recorded.every["hook_delay_seconds",]
+    assert 0.5 <= delay < 10
+
+
+async def test_a_hook_is_told_of_the_trace_that_its_task_came_with(store: TaskStore, courier: Start) -> None:
+    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with Receiver() as hook, courier():
+        for trace in (traceparent, None):
+            await store.submit(replace(new(hook=hook.url), traceparent=trace), no_inputs)
+            await claimed(store)
+        heard = await hook.has_heard(2)
+    assert {one.headers.get("traceparent") for one in heard} == {traceparent, None}

@@ -22,7 +22,7 @@ from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Status
 from tests.postgres import Postgres, alone
 from tests.tasks.common import claimed, new, no_inputs
-from tests.tasks.databases import PostgresDatabases
+from tests.tasks.databases import PostgresDatabases, migrated
 from tests.tasks.processes import Processes, line
 
 
@@ -37,7 +37,7 @@ def target(postgres: Postgres) -> Iterator[str]:
 @pytest.fixture
 async def file(tmp_path: Path) -> Path:
     """A store in which there is something of everything."""
-    migrate(file := tmp_path / "tasks.db")
+    migrated(file := tmp_path / "tasks.db")
     database = open_database(file)
     await fill(database, 2_500)
     store = TaskStore(database, BlobStore(tmp_path / "blobs"))

@@ -59,7 +59,7 @@ async def test_what_was_there_before_the_service_started(store: TaskStore, blobs
 
 async def test_pictures_of_which_the_database_knows_nothing_are_left_alone(store: TaskStore, blobs: BlobStore, clock: Clock) -> None:
     task = await done(store, blobs)
-    await blobs.put(other := f"results/{new_id(clock())}-a.png", b"another service's, or of a deleted task")
+    await blobs.put(other := f"results/{new_id(clock() + 1)}-a.png", b"another service's, or of a deleted task")
     clock.tick(7200)
     assert await started(store, blobs, clock, 30).delete() == 0
     assert await results(blobs) == {task.result, other}

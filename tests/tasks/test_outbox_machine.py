@@ -155,6 +155,7 @@ class OutboxMachine(RuleBasedStateMachine):
         self.clock.tick(seconds)
 
 
-def test_outbox(databases: Databases) -> None:
-    how = settings(max_examples=50, stateful_step_count=40, derandomize=True, deadline=None, database=None)
+def test_outbox(databases: Databases, examples: int) -> None:
+    """`pytest --fuzz 6000 --timeout 3600` is the long form."""
+    how = settings(max_examples=examples // 12, stateful_step_count=40, derandomize=True, deadline=None, database=None)
     run_state_machine_as_test(lambda: OutboxMachine(databases), settings=how)  # type: ignore[arg-type]

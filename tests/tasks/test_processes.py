@@ -23,7 +23,6 @@ from tests.tasks.common import claimed, current, new, no_inputs
 from tests.tasks.processes import Processes, line
 
 _log = logging.getLogger(__name__)
-TASKS = 5_000
 LIMIT_S = 180.0  # against hanging; speed is the benchmark's business
 
 
@@ -53,20 +52,24 @@ async def expired(store: TaskStore) -> int:
     return taken
 
 
-async def test_5000_tasks_from_2_accepting_to_4_working_processes(processes: Processes, database: Database, tmp_path: Path) -> None:
+async def test_tasks_from_2_accepting_to_4_working_processes(
+    processes: Processes, database: Database, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """`pytest --tasks 5000` is the long form."""
+    count = request.config.getoption("--tasks") or 1_000
     began = time.perf_counter()
-    accepting = [processes.start("submit", TASKS // 2) for _ in range(2)]
+    accepting = [processes.start("submit", count // 2) for _ in range(2)]
     working = [processes.start("work", 2 * int(LIMIT_S)) for _ in range(4)]
     submitted = [str(id) for process in accepting for id in (await processes.report(process))["submitted"]]
     (tmp_path / "accepted").touch()
     reports = [await processes.report(process) for process in working]
     took_s = time.perf_counter() - began
-    _log.info("%d tasks, %d commits in %.1f s; longest task %s s", TASKS, 4 * TASKS, took_s, max(report["longest"] for report in reports))
+    _log.info("%d tasks, %d commits in %.1f s; longest task %s s", count, 4 * count, took_s, max(report["longest"] for report in reports))
 
     claims = [tuple(claim) for report in reports for claim in report["claims"]]
-    assert len(submitted) == TASKS
+    assert len(submitted) == count
     assert sorted(claims) == sorted((id, 1, 1) for id in submitted), "each task was claimed, once, by one worker"
-    assert all(len(report["claims"]) > TASKS // 40 for report in reports), "all workers had work"
+    assert all(len(report["claims"]) > count // 40 for report in reports), "all workers had work"
 
     ends = select(tasks.c.id, tasks.c.status, tasks.c.progress).order_by(tasks.c.id)
     rows = await database.read(lambda connection: connection.execute(ends).all())

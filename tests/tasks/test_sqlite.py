@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +15,7 @@ from sqlalchemy import Connection, select, text
 from serve_app.tasks.database import Database, DatabaseUnavailable, open_database
 from serve_app.tasks.migrate import migrate
 from serve_app.tasks.schema import tasks
-from serve_app.tasks.sqlite import SqliteDatabase
+from serve_app.tasks.sqlite import READ, SqliteDatabase, sqlite_engine
 
 
 @pytest.fixture
@@ -39,6 +41,22 @@ async def test_a_url_and_a_path_name_the_same_file(tmp_path: Path) -> None:
     database = open_database(tmp_path / "folder" / "a.db")
     assert await database.read(lambda connection: connection.execute(select(tasks)).all()) == []
     await database.close()
+
+
+def test_a_new_file_may_be_opened_by_several_at_once(tmp_path: Path) -> None:
+    """The switch to WAL is where SQLite fails one of two at once; without a second try some 5 of 100 fail."""
+
+    def opened(number: int, barrier: threading.Barrier) -> None:
+        engine = sqlite_engine(tmp_path / f"{number}.db")
+        barrier.wait()
+        with engine.execution_options(begin=READ).begin() as connection:
+            assert connection.execute(text("pragma journal_mode")).scalar_one() == "wal"
+        engine.dispose()
+
+    with ThreadPoolExecutor(4) as threads:
+        for number in range(50):
+            barrier = threading.Barrier(4)
+            list(threads.map(opened, [number] * 4, [barrier] * 4))
 
 
 async def test_a_reader_does_not_wait_for_a_writer_and_a_writer_waits_its_turn(database: Database, file: Path) -> None:

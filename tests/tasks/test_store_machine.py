@@ -363,6 +363,7 @@ class StoreMachine(RuleBasedStateMachine):
             assert tuple(row.task["status"] for row in rows if row.task_id == id) == expected.told
 
 
-def test_store(databases: Databases) -> None:
-    how = settings(max_examples=30, stateful_step_count=40, derandomize=True, deadline=None, database=None)
+def test_store(databases: Databases, examples: int) -> None:
+    """`pytest --fuzz 6000 --timeout 3600` is the long form."""
+    how = settings(max_examples=examples // 20, stateful_step_count=40, derandomize=True, deadline=None, database=None)
     run_state_machine_as_test(lambda: StoreMachine(databases), settings=how)  # type: ignore[arg-type]

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, create_engine, event
 
 from serve_app.tasks import outbox, query, quota, repeats, room, transitions
+from serve_app.tasks.census import census
 from serve_app.tasks.outbox import Due, GivenUp, Outcome, PutOff, Verdict
 from serve_app.tasks.quota import Quota
 from serve_app.tasks.schema import metadata
@@ -32,6 +33,7 @@ def whole_life(connection: Connection) -> None:
             for sort in ("id", "finish_time"):
                 page = query.search(connection, query.Query(status=status, sort=sort), owner)
                 assert page.total == len(page.tasks) == (0 if status else 3)
+    assert census(connection).waiting == 3
     assert query.any_waiting(connection, 1)
     assert not transitions.any_expired(connection, 1)
     assert not transitions.any_overdue(connection, 1)
@@ -47,7 +49,7 @@ def whole_life(connection: Connection) -> None:
     for _ in range(2):
         assert transitions.end(connection, second, {"status": Status.SUCCESS, "result": "r"}, 2)
     assert len(room.last(connection, 0)) == 1
-    assert transitions.take_expired(connection, 9, 1, "lost", 9) == 0
+    assert transitions.take_expired(connection, 9, 1, "lost", 9) == (0, 1)
     assert query.count_waiting(connection) == query.count_unfinished(connection) == 1
     assert query.held(connection, [first, second, third]) == set()
     assert transitions.fail_overdue(connection, 9, "too late", 10**6) == [third.id]

@@ -15,12 +15,11 @@ import pi_heif
 import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageCms
-from skimage.color import rgb2lab
 
 from serve_app.vision.face import Pixels
 from serve_app.vision.image import Picture, decode, encode
 from tests.heic import heic
-from tests.measures import colour_difference
+from tests.measures import colour_difference, euclidean_difference
 from tests.pictures import ASTRONAUT, SIX_FACES, data_url, head, head_corner
 from tests.profiles import inked, inks, through_inks, wide
 from tests.service.client import Client
@@ -100,6 +99,8 @@ def one_encoding_away(client: Client, target: bytes, result: Picture, before: Pi
     What WebP and AVIF make of a block depends on the blocks before it, so a new face changes pixels at any distance (docs/decisions/0032).
     `before` gets the same face first, out of a result without loss.
     """
+    if result.format == "PNG":
+        return same_outside(result, before.bgr)
     _, lossless, _ = swapped(client, target, output={"format": "png"})
     same = replace(before, bgr=np.where(OUTSIDE[..., None], before.bgr, lossless.bgr))
     again = decode(encode(same, quality=quality, format=result.format))  # type: ignore[arg-type]
@@ -117,8 +118,7 @@ def pillow(data: bytes) -> Pixels:
 
 def apart(one: NDArray[np.uint8], other: NDArray[np.uint8]) -> NDArray[np.float64]:
     """The larger of CIE76 and CIEDE2000, of two pictures in sRGB, RGB: the one is stricter with vivid colours, the other with greys."""
-    plain = np.linalg.norm(rgb2lab(one) - rgb2lab(other), axis=-1)
-    return np.asarray(np.maximum(colour_difference(one, other), plain), np.float64)
+    return np.maximum(colour_difference(one, other), euclidean_difference(one, other))
 
 
 def test_row_01_a_missing_or_empty_picture(client: Client) -> None:
@@ -254,8 +254,9 @@ def test_row_11_palettes_with_a_clear_colour(client: Client, format: str) -> Non
     assert properties.get("output") == ({"format": "png"} if format == "GIF" else None)
 
 
-@pytest.mark.parametrize("output", ["png", "jpeg", "webp", "avif"])
-@pytest.mark.parametrize("kind", ["cmyk", "ycck", "tiff"])
+@pytest.mark.parametrize(
+    ("kind", "output"), [("cmyk", "png"), ("cmyk", "jpeg"), ("cmyk", "webp"), ("cmyk", "avif"), ("ycck", "png"), ("tiff", "png")]
+)
 def test_row_12_inks_become_the_colours_of_their_profile(client: Client, kind: str, output: str) -> None:
     rgb = PHOTO[..., ::-1].astype(np.float64)
     black = 255 - rgb.max(axis=2, keepdims=True)

@@ -11,8 +11,8 @@ from sqlalchemy import Column, Double, Integer, text
 
 from serve_app.tasks.words import Words
 
-revision = "0007"
-down_revision = "0006"
+revision = "0008"
+down_revision = "0007"
 
 WAITING = text("finish_time IS NULL AND lease_until IS NULL")
 

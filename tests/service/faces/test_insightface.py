@@ -2,38 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import numpy as np
-import pytest
 
-from benchmarks.service import Service, serving
+from benchmarks.service import Service
 from serve_app.vision.face import Matrix, Pixels
 from serve_app.vision.image import decode
 from tests.pictures import png
 from tests.service.client import Client
-from tests.standins import build
 from tests.standins.painting import Spot, middle, plant, reach
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 SHAPE = (320, 320, 3)
 TASKS = 200
 TOLERANCE = 10  # levels: the face keeps a share of the target's texture
-
-
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    folder = tmp_path_factory.mktemp("insightface")
-    build(folder / "models", "functional")
-    config = folder / "serve.yaml"
-    settings = (
-        f"family: auto\n      models_dir: {folder / 'models'}\n      detector: {{buckets: [1, 4]}}\n      swapper: {{buckets: [1, 4]}}"
-    )
-    config.write_text((ROOT / "config" / "local.yaml").read_text().replace("family: auto", settings))
-    with serving("--config", str(config), environment={"FACESWAP_SECRET": ""}) as service:
-        yield service
 
 
 def portrait(spot: Spot) -> Pixels:

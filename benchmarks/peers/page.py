@@ -1,0 +1,63 @@
+"""The comparison for people: a table and charts of the figures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.peers.limits import CLIENTS, NAMES, OUTSIDE, REFERENCE, SOURCES, lines
+from benchmarks.result import Chart
+
+
+def table(figures: dict[str, Any]) -> str:
+    """Markdown of what `run` gave: the figures of the last round, the ratios of the medians."""
+    last = figures["rounds"][-1]
+    rows = [
+        f"Stand-ins {figures['standins']}, 1920 x 1080 in and out, one face of 300 px, JPEG 95; rounds: {len(figures['rounds'])}, the last"
+        f" one's figures, {figures['cell_s']:.0f} s each. The load runs on the same cores and is not counted.",
+        "",
+        "| system | sources | clients | swaps | errors | swaps/s | p50 s | p95 s | p99 s | CPU s a swap |",
+        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, cells in last["cells"].items():
+        for cell, one in cells.items():
+            sources, clients = cell.split()
+            shown = " | ".join(f"{one[key]:.2f}" for key in ("per_s", "p50_s", "p95_s", "p99_s", "cpu_s"))
+            rows.append(f"| {NAMES[name]} | {sources} | {clients} | {one['swaps']} | {one['errors']} | {shown} |")
+    bounds = "; ".join(f"{NAMES[name]} {each['unique']:.2f}, {each['repeated']:.2f}" for name, each in last["bound_per_s"].items())
+    rows += ["", f"The models alone, swaps/s with unique and with repeated sources: {bounds}.", ""]
+    rows += [
+        f"Models that cost {last['bare_cpu_s'] * 1e3:.0f} ms of CPU a swap, 16 clients, unique sources:",
+        "",
+        "| system | CPU outside the models, ms a swap | of that |",
+        "|---|---:|---|",
+    ]
+    for name, cpu in last["outside_cpu_s"].items():
+        roles = [f"{role} {value * 1e3:.0f}" for role, value in last["outside_roles_cpu_s"][name].items() if value > 1e-3]
+        rows.append(f"| {NAMES[name]} | {cpu * 1e3:.0f} | {', '.join(roles)} (with the models) |")
+    rows += ["", "| must hold, median of the rounds | measured | limit | |", "|---|---:|---:|---|"]
+    for line in lines(figures["ratios"]):
+        verdict = "not judged: this processor has no AMX" if line.amx and not figures["amx"] else "**missed**" if line.missed else "holds"
+        rows.append(f"| {line.what} | {line.measured:.2f} | {'>=' if line.at_least else '<='} {line.limit:.2f} | {verdict} |")
+    return "\n".join(rows)
+
+
+def charts(figures: dict[str, Any]) -> list[Chart]:
+    """Of the last round."""
+    last, most = figures["rounds"][-1], CLIENTS[-1]
+    return [
+        Chart(
+            f"{most} clients",
+            "system",
+            "swaps/s",
+            {sources: [(NAMES[name], one[f"{sources} {most}"]["per_s"]) for name, one in last["cells"].items()] for sources in SOURCES},
+            "bars",
+        ),
+        Chart(
+            "CPU outside the models",
+            "system",
+            "ms a swap",
+            {"unique sources": [(NAMES[name], cpu * 1e3) for name, cpu in last["outside_cpu_s"].items()]},
+            "bars",
+            OUTSIDE * last["outside_cpu_s"][REFERENCE] * 1e3,
+        ),
+    ]

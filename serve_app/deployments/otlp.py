@@ -1,0 +1,19 @@
+"""Sends spans to an OpenTelemetry collector, for the `tracing_config` of a Serve config file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def exporter() -> list[Any]:
+    """Ray Serve calls this in each proxy and replica that it starts. OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_ENDPOINT, ...) say
+    where to, OTEL_SERVICE_NAME under which name.
+
+    Raises RuntimeError without the exporter's package.
+    """
+    try:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError as error:
+        raise RuntimeError(f"tracing needs opentelemetry-exporter-otlp-proto-http: pip install 'faceswap-serve[otlp]' ({error})") from error
+    return [BatchSpanProcessor(OTLPSpanExporter())]
