@@ -17,7 +17,7 @@ import obstore
 import yaml
 
 from serve_app.deployments import environment
-from tests.faults.world import PREFIX, configuration
+from tests.faults.world import PREFIX, REPLICAS, configuration
 from tests.nodes.network import HOST, Machine
 from tests.postgres import Postgres
 from tests.s3 import S3
@@ -32,14 +32,14 @@ _START_S = 120.0
 
 
 class World:
-    """Started by `start`, ended with its namespaces. All calls block. workers: machines that run replicas, one of each deployment."""
+    """Started by `start`, ended with its namespaces. All calls block. As many workers as there are replicas."""
 
-    def __init__(self, workers: int = 2, *, seconds: float = 0.25) -> None:
+    def __init__(self) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="nodes-"))
         self.database, self.pictures = Postgres(durable=True, host=HOST), S3(host=HOST)
-        self.head, *self.workers = [Machine(n, self.folder / "ray", self.folder / f"{n}") for n in range(workers + 1)]
+        self.head, *self.workers = [Machine(n, self.folder / "ray", self.folder / f"{n}") for n in range(REPLICAS + 1)]
         self._nodes: dict[str, subprocess.Popen[bytes]] = {}
-        self._configuration = _spread(configuration(workers, seconds))
+        self._configuration = _spread(configuration())
         self._token = secrets.token_hex(32)
 
     @property

@@ -117,7 +117,7 @@ async def test_claims_at_once_find_what_there_is(where: str | Path, blobs: BlobS
 
 
 async def test_replicas_of_the_release_before_work_beside_ours(store: TaskStore, database: Database, clock: Clock) -> None:
-    """What 0006 wrote and claimed, word for word, on the tables of today, as it does while replicas are replaced."""
+    """What 0007 wrote and claimed, word for word, on the tables of today, as it does while replicas are replaced."""
     added = (
         "insert into tasks (id, status, progress, mode, base_url, submit_time, properties, attempt, fence, priority, owner) values "
         f"('{clock.now}000', 'NOT_START', 0, 'fast', 'http://b', {clock.now}, '{{}}', 0, 0, 1, 'a')"
