@@ -79,8 +79,8 @@ class _Detail:
 
 def _evenness(detail: _Detail) -> Floats:
     """(h, w) in 0..1: less where there is less noise than on the skin as a whole, as in the dark of many a photograph."""
-    near = cv2.blur(_blocks(detail.finest**2, _BLOCK), (3, 3))
-    share = np.minimum(np.sqrt(near) / max(float(detail.noise[0]), 0.1), 1)
+    near = cv2.blur(_blocks(detail.finest**2, _BLOCK), (3, 3))  # its running sums may end a little below 0
+    share = np.minimum(np.sqrt(np.maximum(near, 0)) / max(float(detail.noise[0]), 0.1), 1)
     return np.asarray(cv2.resize(share, detail.finest.shape[::-1], interpolation=cv2.INTER_LINEAR), np.float32)
 
 

@@ -14,9 +14,9 @@ from tests.service.hook import listening
 
 
 def lines(cluster: Cluster, task: str) -> list[dict[str, Any]]:
-    """What the replicas logged about a task, oldest first."""
+    """What the replicas of `client` logged about a task, oldest first."""
     found = []
-    for path in cluster.logs.glob("replica_*.log"):
+    for path in cluster.logs.glob("replica_faceswap_*.log"):
         for line in path.read_text().splitlines():
             record = json.loads(line)  # each of them
             if record.get("task") == task:

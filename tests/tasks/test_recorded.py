@@ -76,4 +76,4 @@ async def test_the_census(store: TaskStore, clock: Clock) -> None:
     assert await store.succeed(done, "results/a-a.png", "a.png", {})
     assert await store.census() == Census(2, 1, first, 1, 0)
     await store.cancel(tasks[0].id)
-    assert await store.census() == Census(1, 1, first + 2000, 1, 1)
+    assert await store.census() == Census(1, 1, first + 3000, 1, 1)
