@@ -9,7 +9,11 @@ import secrets
 logger = logging.getLogger(__name__)
 
 # Ray's name is misleading: 0 keeps its control ports on loopback, where a single machine needs them.
-ONE_MACHINE = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+ONE_MACHINE = {
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    # Where http_proxy is set, gRPC would send the processes' metrics to it instead of to this machine's agent.
+    "no_grpc_proxy": "127.0.0.1,localhost",
+}
 
 # On every node of a cluster, before `ray start`: the Dockerfile has them, docs/operations.md lists them.
 EVERY_NODE = {
