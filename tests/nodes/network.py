@@ -13,6 +13,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from serve_app.deployments.environment import ONE_MACHINE
+
 _INSIDE = "FACESWAP_TEST_NAMESPACES"
 HOST = "10.77.0.1"  # where everything is that is no node
 
@@ -59,7 +61,7 @@ class Machine:
         with log.open("ab") as out:
             return subprocess.Popen(
                 ["ip", "netns", "exec", self.name, "sh", "-c", script, "sh", *command],
-                env={**os.environ, **environment},
+                env={**_inherited(), **environment},
                 stdout=out,
                 stderr=out,
                 stdin=subprocess.DEVNULL,
@@ -103,3 +105,8 @@ def _run(*command: str) -> str:
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()}")
     return done.stdout
+
+
+def _inherited() -> dict[str, str]:
+    """Without what keeps Ray on one machine, which the tests set for themselves."""
+    return {name: value for name, value in os.environ.items() if name not in ONE_MACHINE}
