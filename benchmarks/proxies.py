@@ -44,7 +44,8 @@ def _mode(environment: dict[str, str], pairs: dict[str, str], seconds: float) ->
         with simulated(NEVER, settings=settings, environment=environment) as world:
             return asyncio.run(_measure(world.base, pairs, seconds / (len(pairs) + 1)))
     except (RuntimeError, aiohttp.ClientError, TimeoutError) as error:
-        return {"error": str(error).splitlines()[0]}
+        said = [line for line in str(error).splitlines() if line.strip()]
+        return {"error": said[-1][:200] if said else type(error).__name__}
 
 
 async def _measure(base: str, pairs: dict[str, str], seconds: float) -> dict[str, Any]:

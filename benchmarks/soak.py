@@ -84,7 +84,13 @@ def table(figures: dict[str, Any]) -> str:
         f"| {row['name']} | {row['first_mb']:.1f} | {row['last_mb']:.1f} | {row['share']:+.1%} | {row['rss_mb']:.0f} |"
         for row in figures["growth"]
     ]
-    return "\n".join([*lines, "", f"No process may grow by more than {MOST_GROWTH:.0%} after the first {SETTLE_S / 60:.0f} minutes."])
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"No process may grow by more than {MOST_GROWTH:.0%} (and {LEAST_MB:g} MB) after the first {SETTLE_S / 60:.0f} minutes.",
+        ]
+    )
 
 
 def _row(process: Any) -> dict[str, Any]:

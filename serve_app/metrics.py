@@ -68,6 +68,8 @@ BATCHES_FAILED = Metric(
     "faceswap_batches_failed", "counter", "runs", "of a model that raised; halves are tried again", ("model",), raw=True
 )
 
+SOURCE_LOOKUPS = Metric("faceswap_source_lookups", "counter", "faces", "asked for among those remembered of sources", ("outcome",))
+
 HOOK_CALLS = Metric("faceswap_hook_calls", "counter", "calls", "of hooks, by what became of them", ("outcome",))
 HOOK_DELAY_SECONDS = Metric(
     "faceswap_hook_delay_seconds", "histogram", "seconds", "from the commit of a state to the 2xx of its hook", (), _SECONDS
@@ -95,7 +97,7 @@ LABELS = {
     "code": "the answer's `code`, as `23`",
     "family": "`builtin`, `insightface` or `fake`",
     "model": "`detect`, `identify` or `swap`",
-    "outcome": "`delivered`, `failed` (tried again later) or `given_up`",
+    "outcome": "of hooks `delivered`, `failed` (tried again later) or `given_up`; of sources `hit` or `miss`",
     "precision": "as the engine says",
     "python": "its version",
     "ray": "its version",

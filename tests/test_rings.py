@@ -15,7 +15,7 @@ WATCHING = {"metrics", "about", "tracing"}  # what metrics, log lines and traces
 RINGS: dict[str, tuple[set[str], set[str]]] = {
     "vision": ({"vision"}, set()),
     "engines": ({"vision", "engines"}, set()),
-    "swap": ({"swap", "vision", "options", "stages"}, set()),
+    "swap": ({"swap", "vision", "options", "stages", "metrics"}, set()),
     "options": (set(), set()),
     "stages": (set(), set()),
     "metrics": (set(), set()),

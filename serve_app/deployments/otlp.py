@@ -1,4 +1,4 @@
-"""Sends spans to an OpenTelemetry collector, for the `tracing_config` of a Serve config file."""
+"""Sends spans to an OpenTelemetry collector, for Ray's RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH."""
 
 from __future__ import annotations
 

@@ -87,7 +87,8 @@ class SwapPipeline:
         self._leases = Leases(self._store, lease_s=settings.pipeline.lease_s, renew_s=settings.pipeline.renew_s)
         self._database, self._pictures = Patient("the database"), Patient("the store of the pictures")
         self._slots, self._memory = Budget(settings.in_flight), Budget(_megapixels(settings))
-        self._sources = Sources(seconds=settings.pipeline.remember_s, most_bytes=settings.pipeline.remember_mb * 1_000_000)
+        most_bytes = settings.pipeline.remember_mb * 1_000_000
+        self._sources = Sources(seconds=settings.pipeline.remember_s, most_bytes=most_bytes, record=self._record)
         self._threads = ThreadPoolExecutor(settings.pipeline.threads, thread_name_prefix="picture")
         self._set(settings)
 

@@ -15,6 +15,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
+from serve_app.metrics import SOURCE_LOOKUPS, Recorder, unrecorded
 from serve_app.options import One
 from serve_app.vision.crowd import Crowd
 from serve_app.vision.face import Faces, Floats, Square
@@ -80,11 +81,13 @@ class Sources:
     """The memory of one process, for its event loop alone.
 
     seconds: how long a face is kept, from when it was described and however often it is used. most_bytes: of all that are kept; those
-    that were not used for longest go first. hits, misses: how often a face was asked for and there, or not.
+    that were not used for longest go first. record: told how often a face was asked for and there, or not.
     """
 
-    def __init__(self, *, seconds: float, most_bytes: int, now: Callable[[], float] = time.monotonic) -> None:
-        self.hits = self.misses = 0
+    def __init__(
+        self, *, seconds: float, most_bytes: int, now: Callable[[], float] = time.monotonic, record: Recorder = unrecorded
+    ) -> None:
+        self._record = record
         self._seconds, self._most_bytes, self._now = seconds, most_bytes, now
         self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
         self._bytes = 0
@@ -100,9 +103,9 @@ class Sources:
     def recall(self, key: _Key) -> Source | None:
         kept = self._kept.get(key)
         if kept is None or kept.until <= self._now():
-            self.misses += 1
+            self._record(SOURCE_LOOKUPS, outcome="miss")
             return None
-        self.hits += 1
+        self._record(SOURCE_LOOKUPS, outcome="hit")
         self._kept.move_to_end(key)
         return replace(kept.source)
 

@@ -63,16 +63,9 @@ def transplant(face: FaceShape, source: Crop, target: Crop, points: Mesh, *, lig
     view = View.of(target.pixels, target.mesh, working_size)
     source = replace(source, pixels=colour.faded(source.pixels, colour.colourful(view.lab)))  # no red lips in a black and white photograph
     texture = Texture.of(face, source.mesh, target.mesh, points, target.pixels.shape[:2], view)
-    source_view = View.of(source.pixels, source.mesh, working_size)
-    covered = covering(view) if steps.occlusion else np.zeros(view.shape, np.float32)
-    source_covered = np.zeros(source_view.shape, np.float32)
-    if source.covered is not None and source.covered.any():
-        source_covered = np.asarray(cv2.resize(source.covered, source_view.shape[::-1], interpolation=cv2.INTER_AREA), np.float32)
-        source_covered = np.asarray(cv2.dilate(source_covered, mask.disc(0.02 * source_view.size)), np.float32)
-        pixels, source_view = cleared(source.pixels, source_view, source_covered)
-        source = replace(source, pixels=pixels)
+    source, source_view, source_covered = _uncovered(source, working_size)
+    free = 1 - covering(view) if steps.occlusion else np.ones(view.shape, np.float32)
     small = _lay(source, source_view, source_covered, texture, view)
-    free = 1 - covered
     lab, moved = to_lab(small.bgr), (points + 0.5) * view.step - 0.5
     regions = _regions(view, moved, free).within(small.shown)
     shown = small.shown * colour.usable(lab, view.lab, regions, view.size)
@@ -92,13 +85,30 @@ def transplant(face: FaceShape, source: Crop, target: Crop, points: Mesh, *, lig
         seen = own * free
         skin, drawn = view.enlarge(regions.within(seen).skin, box), view.enlarge(regions.features * seen, box)
         swapped += grain.matching(swapped, below, skin, drawn)[..., None]
-    swapped -= below
-    swapped *= view.enlarge(own, box)[..., None]
-    added = blend.multiband(swapped, view.enlarge(shown, box), blend.bands(target.size))
-    if covered.any():  # last of all, so that no band of the new face reaches over what lies before it
-        added *= view.enlarge(free, box)[..., None]
-    pixels = np.asarray(cv2.add(added, below, dtype=cv2.CV_8U), np.uint8)
+    pixels = _laid(swapped, below, view.enlarge(own, box), view.enlarge(shown, box), view.enlarge(free, box), blend.bands(target.size))
     return Overlay(pixels, np.round(view.enlarge(reach, box) * 255).astype(np.uint8), (box[0], box[1]))
+
+
+def _laid(swapped: Floats, below: Pixels, own: Floats, shown: Floats, free: Floats, bands: int) -> Pixels:
+    """The new face over the old one: (h, w, 3) uint8. own, shown, free: (h, w), what is not kept of the target, the blend's mask, and
+    where nothing lies before the target's face."""
+    swapped -= below
+    swapped *= own[..., None]
+    added = blend.multiband(swapped, shown, bands)
+    if free.min() < 1:  # last of all, so that no band of the new face reaches over what lies before it
+        added *= free[..., None]
+    return np.asarray(cv2.add(added, below, dtype=cv2.CV_8U), np.uint8)
+
+
+def _uncovered(source: Crop, working_size: float) -> tuple[Crop, View, Floats]:
+    """The source and its view without the things before its face, and where these were."""
+    view = View.of(source.pixels, source.mesh, working_size)
+    if source.covered is None or not source.covered.any():
+        return source, view, np.zeros(view.shape, np.float32)
+    covered = np.asarray(cv2.resize(source.covered, view.shape[::-1], interpolation=cv2.INTER_AREA), np.float32)
+    covered = np.asarray(cv2.dilate(covered, mask.disc(0.02 * view.size)), np.float32)
+    pixels, view = cleared(source.pixels, view, covered)
+    return replace(source, pixels=pixels), view, covered
 
 
 def _lay(source: Crop, source_view: View, source_covered: Floats, texture: Texture, view: View) -> _Small:

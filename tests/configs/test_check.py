@@ -82,8 +82,8 @@ SERVE = [
     ("serve_app.app:build", "serve_ap.app:build", f"{APP}.import_path: cannot be imported here: No module named 'serve_ap'"),
     ("max_dispatched: 48", "max_dispached: 48", f"{APP}.args.ingress.max_dispached: unknown key; did you mean max_dispatched?"),
     ("precision: fast", "precision: quick", f"{APP}.args.precision: Input should be 'exact' or 'fast', not 'quick'"),
-    ("in_flight: 12", "renew_s: 20", f"{APP}.args.pipeline: renew_s 20.0 must be at most half of lease_s 30.0"),
-    ("in_flight: 12", "in_flight: 40", "args.pipeline.in_flight: warning: 160 tasks (40 in each of 4 SwapPipeline) may be begun"),
+    ("in_flight: 16", "renew_s: 20", f"{APP}.args.pipeline: renew_s 20.0 must be at most half of lease_s 30.0"),
+    ("in_flight: 16", "in_flight: 40", "args.pipeline.in_flight: warning: 160 tasks (40 in each of 4 SwapPipeline) may be begun"),
     (
         "num_replicas: 2",
         "num_replicas: 2\n        user_config: {limits: {max_bodies: 9}}",
@@ -91,8 +91,8 @@ SERVE = [
     ),
     (
         "max_dispatched: 48",
-        "max_dispatched: 64",
-        f"{APP}.args.ingress.max_dispatched: 128 calls (64 from each of 2 Ingress) must be below 128",
+        "max_dispatched: 128",
+        f"{APP}.args.ingress.max_dispatched: 256 calls (128 from each of 2 Ingress) must be below 256",
     ),
     (
         "max_dispatched: 48",
@@ -110,21 +110,21 @@ SERVE = [
         f"{APP}.deployments[Ingress].autoscaling_config.min_replicas: must be at least 1",
     ),
     (
-        "max_ongoing_requests: 16",
+        "max_ongoing_requests: 64",
         "max_ongoing_requests: 7",
-        f"{APP}.deployments[FaceDetector].autoscaling_config.target_ongoing_requests: must not",
+        f"{APP}.deployments[FaceSwapper].autoscaling_config.target_ongoing_requests: must not",
     ),
     (
-        "buckets: [1, 2, 4, 8]",
-        "buckets: [1, 32]",
-        f"{APP}.deployments[FaceDetector].max_ongoing_requests: warning: 16 never fill a batch of 32",
+        "swapper: {buckets: [1, 2, 4, 8]",
+        "swapper: {buckets: [1, 96]",
+        f"{APP}.deployments[FaceSwapper].max_ongoing_requests: warning: 64 never fill a batch of 96",
     ),
     (
-        "metrics_interval_s: 1",
-        "upscaling_factor: 1",
+        "metrics_interval_s: 0.5",
+        "initial_replicas: 1",
         f"{APP}.deployments[SwapPipeline].autoscaling_config.metrics_interval_s: warning: is not set",
     ),
-    ("look_back_period_s: 5", "look_back_period_s: 0.5", "autoscaling_config: warning: `look_back_period_s` (0.5) must be greater than"),
+    ("look_back_period_s: 2", "look_back_period_s: 0.1", "autoscaling_config: warning: `look_back_period_s` (0.1) must be greater than"),
     (", num_gpus: 0.4", "", f"{APP}.deployments[FaceDetector].ray_actor_options.num_gpus: must be set"),
     ("provider: cuda", "provider: cpu", f"{APP}.args.provider: warning: is cpu, so FaceDetector would hold a GPU"),
     ("family: insightface", "family: builtin", f"{APP}.args.family: warning: builtin runs on the CPU only"),
@@ -136,7 +136,7 @@ SERVE = [
         "runtime_env: {env_vars: {FACESWAP_SECRT: x}}",
         "env_vars.FACESWAP_SECRT: there is no such variable; did you mean FACESWAP_SECRET?",
     ),
-    ("num_cpus: 2", "num_cpus: 2, num_cpus: 3", "line 42, column"),
+    ("num_cpus: 2", "num_cpus: 2, num_cpus: 3", "the key num_cpus stands twice"),
     ("route_prefix: /", "route_prefix: [", "line "),
 ]
 
@@ -240,7 +240,7 @@ OPERATED = [
     ("authOptions: {mode: token}", "suspend: false", f"{CLUSTER}.authOptions: must say mode: token"),
     ("type: NewCluster}", "type: BlueGreen}", "spec.upgradeStrategy.type: Input should be"),
     ("max_ongoing_requests: 2000", "max_ongoing: 2000", f"{IN_KUBERAY}.deployments[Ingress].max_ongoing: unknown key"),
-    ("max_dispatched: 48", "max_dispatched: 64", f"{IN_KUBERAY}.args.ingress.max_dispatched: 128 calls"),
+    ("max_dispatched: 48", "max_dispatched: 128", f"{IN_KUBERAY}.args.ingress.max_dispatched: 256 calls"),
     ("serveConfigV2: |", "serveConfigV2: >", "spec.serveConfigV2"),
     (
         'dashboard-host: "0.0.0.0"',

@@ -82,11 +82,13 @@ def test_the_service_is_locked_up() -> None:
 
 
 def test_what_is_mounted_is_there() -> None:
-    named = read("compose.yaml")["volumes"]
+    named, configs = read("compose.yaml")["volumes"], read("compose.yaml")["configs"]
     for service in SERVICES.values():
         for volume in service.get("volumes", []):
             source = volume.split(":")[0]
             assert (ROOT / source).exists() if source.startswith("./") else source in named, volume
+        for one in service.get("configs", []):
+            assert yaml.safe_load(configs[one["source"]]["content"])
         for other in service.get("depends_on", {}):
             assert "healthcheck" in SERVICES[other]
 

@@ -183,7 +183,7 @@ async def test_a_cancelled_task_costs_no_model_call_after_the_step_that_it_is_in
     task = await service.submit()
     service.at["detect"] = lambda: service.store.cancel(task.id)
     assert await service.pipeline.run_next("ticket")
-    assert service.calls == ["detect"]
+    assert service.calls == ["info", "info", "detect"], "and once what the models are"
 
 
 async def test_a_model_call_that_lasts_is_left_when_the_task_is_cancelled(service: Service) -> None:
@@ -237,7 +237,7 @@ async def test_a_call_that_is_cancelled_during_its_commit_leaves_no_half_of_it(m
     service = make()
     task = await service.submit()
     with locked(service) as lock:
-        service.at["info"] = lock.take  # the last thing before the picture is stored
+        service.at["swap"] = lock.take  # the last call before the picture is stored
         call = asyncio.create_task(service.pipeline.run_next("ticket"))
         await service.stored()
         call.cancel()
@@ -263,7 +263,7 @@ async def test_a_result_that_comes_too_late_is_refused_and_deleted(make: Callabl
         assert await service.pipeline.run_next("early")
         ours.set()
 
-    service.at["info"] = overtaken
+    service.at["swap"] = overtaken
     logging.getLogger("serve_app").addHandler(caplog.handler)
     assert await service.pipeline.run_next("late")
     assert ours.is_set()
@@ -498,7 +498,7 @@ async def test_a_database_that_stays_away_past_the_deadline_frees_the_pipeline_a
     """Whether the last commit was made nobody knows, so nothing is deleted: that is for those who ask the database later."""
     service = make(deadline_s=2.0)
     task = await service.submit()
-    service.at["info"] = partial(asyncio.to_thread, database.stop)
+    service.at["swap"] = partial(asyncio.to_thread, database.stop)
     assert await asyncio.wait_for(service.pipeline.run_next("ticket"), 20)
     assert len(service.files()) == 3
     await asyncio.to_thread(database.start)

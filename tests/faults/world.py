@@ -85,11 +85,14 @@ class World:
             pass
 
 
-def configuration() -> dict[str, Any]:
-    """config/local.yaml with two replicas of each deployment, models that only take time, four calls a task, and short leases."""
+def configuration(replicas: int = REPLICAS, seconds: float = SECONDS) -> dict[str, Any]:
+    """config/local.yaml with `replicas` of each deployment, models that only take time, four calls a task, and short leases.
+
+    seconds: of one batch.
+    """
     config: dict[str, Any] = yaml.safe_load((ROOT / "config" / "local.yaml").read_text())
     (application,) = config["applications"]
-    application["args"] |= {"family": "fake", "fake": {"seconds": SECONDS}, "pipeline": {"lease_s": 10, "renew_s": 3}}
+    application["args"] |= {"family": "fake", "fake": {"seconds": seconds}, "pipeline": {"lease_s": 10, "renew_s": 3}}
     for deployment in application["deployments"]:
-        deployment["num_replicas"] = REPLICAS
+        deployment["num_replicas"] = replicas
     return config

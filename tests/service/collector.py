@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import gzip
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -46,11 +47,12 @@ class Collector:
         with self._changed:
             return [span for span in self._spans if span.trace == id]
 
-    def wait_for(self, id: str, names: set[str], timeout_s: float = 30.0) -> list[Span]:
-        """The spans of a trace once spans of these names have come."""
+    def wait_for(self, id: str, names: Iterable[str], timeout_s: float = 30.0) -> list[Span]:
+        """The spans of a trace once so many of each of these names have come."""
+        wanted = Counter(names)
 
         def there() -> bool:
-            return names <= {span.name for span in self.trace(id)}
+            return wanted <= Counter(span.name for span in self.trace(id))
 
         with self._changed:
             assert self._changed.wait_for(there, timeout_s), sorted(span.name for span in self.trace(id))

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from ray.serve.schema import ServeDeploySchema, TracingConfig
+from ray.serve.schema import ServeDeploySchema
 
 from benchmarks.service import Service, free_port
 from serve_app.deployments import cluster
@@ -45,6 +45,8 @@ def ray_cluster(collector: Collector) -> Iterator[Cluster]:
             patch.setenv("RAY_metrics_report_interval_ms", "3000")  # gauges live for two of them, and Ray sets those of a node every 5 s
             patch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.base)
             patch.setenv("OTEL_BSP_SCHEDULE_DELAY", "200")
+            patch.setenv("RAY_SERVE_TRACING_EXPORTER_IMPORT_PATH", "serve_app.deployments.otlp:exporter")
+            patch.setenv("RAY_SERVE_TRACING_SAMPLING_RATIO", "0")
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="faceswap-test-"))
             stack.enter_context(cluster.local_cluster(Path(folder), port))
         yield Cluster(port, Path(folder) / "session_latest" / "logs" / "serve")
@@ -70,7 +72,6 @@ def config(builtin_weights: Path, data_dir: Path) -> ServeDeploySchema:
         "ingress": {"max_dispatched": 8, "gauges_period_s": 1.0},
     }
     config = cluster.load_config(ROOT / "config" / "local.yaml", port=free_port(), settings=settings, json_logs=True)
-    config.tracing_config = TracingConfig(enabled=True, exporter_import_path="serve_app.deployments.otlp:exporter", sampling_ratio=0.0)
     for deployment in config.applications[0].deployments:
         if deployment.name == "Ingress":
             deployment.num_replicas = 2

@@ -49,7 +49,7 @@ def test_it_starts_swaps_and_leaves_nothing_behind(tmp_path: Path, builtin_weigh
             lines = [
                 json.loads(line) for path in service.logs() if path.name.startswith("replica_") for line in path.read_text().splitlines()
             ]
-            assert {line["deployment"] for line in lines if line.get("task") == task} == {"Ingress", "SwapPipeline"}
+            assert {line["deployment"] for line in lines if line.get("task") == task} == {"faceswap_Ingress", "faceswap_SwapPipeline"}
             assert service.stop() == 0
             said = service.log.read_text()
             assert "curl" in said

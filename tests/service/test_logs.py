@@ -41,13 +41,13 @@ def test_a_task_can_be_followed_from_its_submit_to_its_hook(client: Client, ray_
         found = eventually(ray_cluster, task, lambda said: any("SUCCESS delivered" in text for text in said))
     told = [(record["message"].replace(task, "ID").split(" after ")[0], record.get("stage"), record["deployment"]) for record in found]
     expected = [
-        ("task ID accepted", "submit", "Ingress"),
-        ("task ID claimed, attempt 1", None, "SwapPipeline"),
-        ("task ID ended: made", None, "SwapPipeline"),
+        ("task ID accepted", "submit", "faceswap_Ingress"),
+        ("task ID claimed, attempt 1", None, "faceswap_SwapPipeline"),
+        ("task ID ended: made", None, "faceswap_SwapPipeline"),
     ]
     assert [each for each in told if each in expected] == expected
     host = hook.url.removeprefix("http://").removesuffix("/hook")
-    assert (f"callback ID-SUCCESS delivered to {host} on try 1", "callback", "Ingress") in told
+    assert (f"callback ID-SUCCESS delivered to {host} on try 1", "callback", "faceswap_Ingress") in told
     for record in found:
         assert record["key"] == "secret"
         assert record["replica"]

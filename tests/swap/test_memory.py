@@ -16,6 +16,7 @@ from serve_app.vision.crowd import Crowd
 from serve_app.vision.face import FaceError, Faces, FaceSquare, Floats, Frame, Square
 from serve_app.vision.image import Note
 from tests.pictures import ASTRONAUT, HANKS
+from tests.recorded import Recorded
 from tests.swap.test_swap import FRAMING, Direct
 
 SOURCE, TARGET = HANKS.read_bytes(), ASTRONAUT.read_bytes()
@@ -56,7 +57,8 @@ def a_face(size: int = 10) -> Source:
 
 
 async def test_a_source_is_looked_at_once_and_the_result_is_the_same() -> None:
-    models, sources = Counting(), Sources(seconds=60, most_bytes=10**7)
+    models, recorded = Counting(), Recorded()
+    sources = Sources(seconds=60, most_bytes=10**7, record=recorded)
     first = await swap(models, sources.of("key", "models"))
     again = await swap(models, sources.of("key", "models"))
     assert (models.detected, models.identified) == ([2, 1], [2, 1])
@@ -65,11 +67,12 @@ async def test_a_source_is_looked_at_once_and_the_result_is_the_same() -> None:
     assert isinstance(source, dict)
     assert source.pop("remembered") is True
     assert first.faces == again.faces
-    assert (sources.hits, sources.misses) == (1, 1)
+    assert recorded.counted == {("source_lookups", outcome): 1 for outcome in ("hit", "miss")}
 
 
 async def test_nothing_is_remembered_of_other_keys_models_faces_and_files() -> None:
-    sources = Sources(seconds=60, most_bytes=10**7)
+    recorded = Recorded()
+    sources = Sources(seconds=60, most_bytes=10**7, record=recorded)
     await swap(Counting(), sources.of("key", "models"))
     for owner, models, source, options in (
         ("another", "models", SOURCE, {}),
@@ -80,7 +83,7 @@ async def test_nothing_is_remembered_of_other_keys_models_faces_and_files() -> N
         counting = Counting()
         await swap(counting, sources.of(owner, models), source, **options)
         assert counting.detected == [2]
-    assert sources.hits == 0
+    assert not recorded.counted["source_lookups", "hit"]
 
 
 async def test_without_time_or_room_nothing_is_kept() -> None:
