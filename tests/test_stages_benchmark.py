@@ -72,4 +72,3 @@ def test_what_must_hold_and_does_not_is_named(result: dict[str, Any], monkeypatc
     monkeypatch.setattr(stages, "MESH_MS", 0.0)
     missed = stages.missed(result)
     assert [miss.split(" is ")[0].split(" at ")[0] for miss in missed] == ["paste", "a built-in swap"]
-    assert "Missed: paste" in table({**result, "missed": missed})
