@@ -13,6 +13,7 @@ from typing import Annotated
 
 import typer
 
+from benchmarks.command import command
 from benchmarks.machine import machine_line
 from tests.parity import ours
 from tests.parity.cases import LARGE, case
@@ -48,12 +49,7 @@ def main(
         raise typer.Exit(1)
 
 
-def app() -> typer.Typer:
-    """The command, for tests too."""
-    command = typer.Typer(add_completion=False)
-    command.command()(main)
-    return command
-
+app = command(main)
 
 if __name__ == "__main__":
-    app()()
+    app()

@@ -22,7 +22,8 @@ from serve_app.deployments.pipeline import SwapPipeline
 from serve_app.deployments.swapper import FaceSwapper
 from serve_app.deployments.unfit import refuse_unfit
 from serve_app.families import resolve
-from serve_app.settings import Secrets, Settings, blobs_of, database_of
+from serve_app.secrets import Secrets, blobs_of, database_of
+from serve_app.settings import Settings
 from serve_app.tasks.blobs import folder_of
 from serve_app.tasks.database import is_sqlite
 from serve_app.tasks.migrate import migrate

@@ -1,29 +1,24 @@
 """Every knob of the service, typed and documented. Unknown names are refused.
 
 `Settings` is the `args:` of the application in a Serve config file (config/local.yaml). What must not stand in a
-file comes from the environment: see `Secrets`.
+file comes from the environment: serve_app/secrets.py.
 """
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar, cast
 
 from limits import parse as parse_rate
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, SecretStr, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator, model_validator
 from pydantic.fields import FieldInfo
-from pydantic_settings import BaseSettings, SettingsConfigDict
-
-from serve_app.tasks.hook_secret import checked
 
 MOST_BODY_BYTES = 64_000_000  # Ray's proxy turns larger ones down before anybody reads them
 _log = logging.getLogger(__name__)
 G = TypeVar("G", bound="Group")
-_BUCKET = re.compile(r"s3://[A-Za-z0-9._-]{3,255}(/[^?#@]*)?")
 
 
 class Group(BaseModel):
@@ -351,116 +346,14 @@ def _changed(group: G, deployment: str, changes: Mapping[str, object], prefix: s
             if not isinstance(value, Mapping):
                 raise ValueError(f"{prefix}{name} is a group of settings, not {value!r}")
             values[name] = _changed(current, deployment, value, f"{prefix}{name}.")
-        elif deployment in _live_in(type(group).model_fields[name]):
+        elif deployment in live_in(type(group).model_fields[name]):
             values[name] = value
         else:
             raise ValueError(f"user_config of {deployment} cannot change {prefix}{name}; set it in args, which replaces the replicas")
     return type(group).model_validate({**dict(group), **values})
 
 
-def _live_in(field: FieldInfo) -> Sequence[str]:
+def live_in(field: FieldInfo) -> Sequence[str]:
+    """The deployments whose `user_config` may change a setting while their replicas run."""
     extra = field.json_schema_extra
     return cast(Sequence[str], extra.get("live", ())) if isinstance(extra, dict) else ()
-
-
-class Secrets(BaseSettings):
-    """From the environment, prefix FACESWAP_; never logged, never in a file. Blank means unset."""
-
-    model_config = SettingsConfigDict(env_prefix="FACESWAP_", extra="ignore", frozen=True, env_ignore_empty=True, hide_input_in_errors=True)
-
-    secret: SecretStr | None = Field(None, description="asked for in `mj-api-secret` or `Authorization` when set")
-    database_url: SecretStr | None = Field(
-        None,
-        description="PostgreSQL 15 or later for tasks and keys, as `postgresql://user:password@host:5432/database`; needed where Ray has "
-        "more than one node. Unset: the SQLite file tasks.db in data_dir",
-    )
-    blobs_url: str | None = Field(
-        None,
-        repr=False,
-        description="S3 bucket for pictures, as `s3://bucket/prefix`; needed where Ray has more than one node. Server and credentials come "
-        "from AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and AWS_REGION. Unset: the folder blobs in data_dir",
-    )
-    notify_hook: str | None = Field(None, repr=False, description="told of every change when a request names no notifyHook")
-    hook_secret: SecretStr | None = Field(
-        None,
-        description="signs callbacks, as standardwebhooks.com says, of keys that have no secret of their own: `whsec_` and base64; several "
-        "told apart by blanks sign side by side",
-    )
-    public_url: str | None = Field(None, description="how clients reach the service; start of imageUrl. Unset: as the request came in")
-
-    @field_validator("secret")
-    @classmethod
-    def _not_blank(cls, secret: SecretStr | None) -> SecretStr | None:
-        if secret is not None and not secret.get_secret_value().strip():
-            raise ValueError("is blank; unset it for a service that is open to everybody who reaches it")
-        return secret
-
-    @field_validator("hook_secret")
-    @classmethod
-    def _signs(cls, secret: SecretStr | None) -> SecretStr | None:
-        return None if secret is None else SecretStr(checked(secret.get_secret_value()))
-
-    @field_validator("database_url")
-    @classmethod
-    def _is_database(cls, url: SecretStr | None) -> SecretStr | None:
-        if url is not None and not url.get_secret_value().startswith(("postgresql://", "postgres://", "sqlite:///")):
-            raise ValueError("must begin with postgresql://")
-        return url
-
-    @field_validator("blobs_url")
-    @classmethod
-    def _is_bucket(cls, url: str | None) -> str | None:
-        if url is not None and not _BUCKET.fullmatch(url):
-            raise ValueError("must be s3://bucket/prefix; server and credentials go into AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID and so on")
-        return url
-
-    @field_validator("notify_hook", "public_url")
-    @classmethod
-    def _is_http(cls, url: str | None) -> str | None:
-        if url is not None and not url.startswith(("http://", "https://")):
-            raise ValueError("must be an http or https URL")
-        return url
-
-
-def database_of(settings: Settings, secrets: Secrets) -> str | Path:
-    """Where tasks and keys are: a URL with its password, or the path of a SQLite file."""
-    return settings.database if secrets.database_url is None else secrets.database_url.get_secret_value()
-
-
-def blobs_of(settings: Settings, secrets: Secrets) -> str | Path:
-    """Where pictures are: s3://bucket/prefix, or a folder."""
-    return settings.blobs if secrets.blobs_url is None else secrets.blobs_url
-
-
-def settings_page() -> str:
-    """docs/settings.md: every setting and its default, from the models above."""
-    lines = [
-        "# Settings",
-        "",
-        "The `args` of the application in a Serve config file such as config/local.yaml. Unknown names are refused.",
-        "This page is what `faceswap settings` prints.",
-        "",
-        "Live: `user_config` of these deployments may change it while the service runs; it is written as `args` are and stands above them.",
-        "All others take effect when the replicas are replaced. docs/upgrade.md says how either is done.",
-        "",
-        "| setting | default | live | meaning |",
-        "|---|---|---|---|",
-        *_rows(Settings, ""),
-        "",
-        "From the environment:",
-        "",
-        "| variable | meaning |",
-        "|---|---|",
-        *(f"| `FACESWAP_{name.upper()}` | {field.description} |" for name, field in Secrets.model_fields.items()),
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _rows(group: type[BaseModel], prefix: str) -> list[str]:
-    rows = []
-    for name, field in group.model_fields.items():
-        if isinstance(field.default, Group):
-            rows += _rows(type(field.default), f"{prefix}{name}.")
-        else:
-            rows.append(f"| `{prefix}{name}` | `{field.default}` | {', '.join(_live_in(field))} | {field.description} |")
-    return rows

@@ -112,7 +112,7 @@ def test_somebody_elses_face_leads_nowhere(studio: Studio, patch: Patch, wrong: 
 
 
 def test_the_command_shows_a_few_swaps_on_a_page_and_a_picture_that_need_nothing_else(tmp_path: Path) -> None:
-    done = CliRunner().invoke(command.app(), ["--pairs", "4", "--folder", str(tmp_path)])
+    done = CliRunner().invoke(command.app, ["--pairs", "4", "--folder", str(tmp_path)])
     assert done.exit_code == 0, done.output
     assert len(re.findall(" <- .* seam .* gain ", done.output)) == 4
     sheet = cv2.imread(str(tmp_path / "gallery.png"))
@@ -143,7 +143,7 @@ class Lazy:
 
 def test_the_command_fails_where_a_gate_is_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Studio, "engine", lambda studio, **options: Lazy())
-    done = CliRunner().invoke(command.app(), ["--pairs", "1", "--folder", str(tmp_path)])
+    done = CliRunner().invoke(command.app, ["--pairs", "1", "--folder", str(tmp_path)])
     assert done.exit_code == 1
     assert "missed: Hanks <- astronaut: " in done.output
     assert "gain 0.000, not more than 0.030" in done.output

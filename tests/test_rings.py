@@ -24,15 +24,16 @@ RINGS: dict[str, tuple[set[str], set[str]]] = {
     "egress": ({"egress"}, {"aiohttp"}),
     "tasks": ({"tasks", "egress", *WATCHING}, {"sqlalchemy"}),
     "api": ({"vision", "tasks", "egress", "options", "stages", "api", *WATCHING}, {"starlette"}),
-    "settings": ({"tasks"}, set()),
+    "settings": (set(), set()),
+    "secrets": ({"settings", "tasks"}, set()),
     "families": ({"vision", "engines", "settings"}, set()),
     "deployments": (
-        {"vision", "engines", "swap", "options", "tasks", "egress", "api", "settings", "families", "deployments", *WATCHING},
+        {"vision", "engines", "swap", "options", "tasks", "egress", "api", "settings", "secrets", "families", "deployments", *WATCHING},
         {"starlette", "ray", "opentelemetry"},
     ),
-    "app": ({"deployments", "families", "settings", "tasks"}, {"ray"}),
-    "configs": ({"configs", "app", "deployments", "settings"}, {"ray"}),
-    "cli": ({"cli", "configs", "deployments", "engines", "families", "metrics", "settings", "tasks"}, {"ray"}),
+    "app": ({"deployments", "families", "settings", "secrets", "tasks"}, {"ray"}),
+    "configs": ({"configs", "app", "deployments", "settings", "secrets"}, {"ray"}),
+    "cli": ({"cli", "configs", "deployments", "engines", "families", "metrics", "settings", "secrets", "tasks"}, {"ray"}),
 }
 FRAMEWORKS = {"ray", "starlette", "sqlalchemy", "fastapi", "aiohttp", "opentelemetry"}
 

@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
+from serve_app.cli.settings_page import settings_page
 from serve_app.deployments import cluster
-from serve_app.settings import Secrets, Settings, blobs_of, database_of, settings_page
+from serve_app.secrets import Secrets, blobs_of, database_of
+from serve_app.settings import Settings
 from serve_app.tasks.hook_secret import new_secret
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from benchmarks.__main__ import RESULTS
+from benchmarks.command import command
 from benchmarks.gallery.exhibition import exhibit
 from benchmarks.gallery.gates import GATES
 from benchmarks.gallery.page import page
@@ -46,12 +47,7 @@ def line(swap: Shot | Refused) -> str:
     return f"{start} turned {swap.fit.turned:3.0f}  apart {swap.apart:3.0f}  {columns}  nearest other {swap.nearest}"
 
 
-def app() -> typer.Typer:
-    """The command, for tests too."""
-    command = typer.Typer(add_completion=False)
-    command.command()(main)
-    return command
-
+app = command(main)
 
 if __name__ == "__main__":
-    app()()
+    app()

@@ -69,7 +69,7 @@ class Studio:
         return self._people[name]
 
     def engine(self, **options: object) -> MeshSwapEngine:
-        return MeshSwapEngine(self._topology, **options)  # type: ignore[arg-type]
+        return MeshSwapEngine(self._topology, **options)  # type: ignore[arg-type]  # a step says which
 
     def shoot(self, engine: MeshSwapEngine, source: str, target: str) -> Shot | Refused:
         onto = self.person(target)

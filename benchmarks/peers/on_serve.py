@@ -18,7 +18,7 @@ environment.prepare()
 for name in [name for name in os.environ if name.startswith("MALLOC_")]:  # ours alone
     del os.environ[name]
 
-from ray import serve  # noqa: E402
+from ray import serve  # noqa: E402  after the environment that Ray reads
 
 from benchmarks.peers.library import REPORT, Library, Pair, Swapped  # noqa: E402
 from serve_app.deployments import cluster  # noqa: E402

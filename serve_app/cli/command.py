@@ -16,6 +16,7 @@ from serve_app.cli.config import app as config
 from serve_app.cli.hooks import app as hooks
 from serve_app.cli.keys import app as keys
 from serve_app.cli.options import DEFAULT_CONFIG
+from serve_app.cli.settings_page import settings_page
 from serve_app.cli.store import app as store
 from serve_app.deployments import environment
 from serve_app.deployments.supervisor import Stop, stop_on_signal, supervise, wait_for_stop
@@ -23,7 +24,7 @@ from serve_app.deployments.unfit import refuse_unfit
 from serve_app.engines import catalog, download, fetch, runtimes, weights
 from serve_app.families import resolve
 from serve_app.metrics import metrics_page
-from serve_app.settings import Secrets, settings_page
+from serve_app.secrets import Secrets
 
 if TYPE_CHECKING:
     from ray.serve.schema import ServeDeploySchema

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from serve_app.cli.options import fail, settings_from
-from serve_app.settings import Secrets, database_of
+from serve_app.secrets import Secrets, database_of
 from serve_app.tasks.database import Database, DatabaseUnavailable, is_sqlite, missing, open_database, shown
 from serve_app.tasks.migrate import DatabaseTooNew, migrate
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from serve_app.configs.finding import Finding, Place, meant
-from serve_app.settings import Secrets
+from serve_app.secrets import Secrets
 
 PREFIX = "FACESWAP_"
 HAPROXY = (

@@ -7,7 +7,8 @@ import contextlib
 import socket
 from ipaddress import ip_address
 
-from serve_app.settings import Secrets, Settings, database_of
+from serve_app.secrets import Secrets, database_of
+from serve_app.settings import Settings
 from serve_app.tasks.database import missing, open_database
 from serve_app.tasks.keys import KeyRing
 from serve_app.tasks.migrate import migrate

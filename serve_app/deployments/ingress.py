@@ -27,7 +27,8 @@ from serve_app.egress.address import AddressPolicy
 from serve_app.egress.client import Egress
 from serve_app.engines.runtimes import versions
 from serve_app.metrics import BUILD
-from serve_app.settings import CurrentLimits, CurrentRates, Secrets, Settings, blobs_of, change, database_of
+from serve_app.secrets import Secrets, blobs_of, database_of
+from serve_app.settings import CurrentLimits, CurrentRates, Settings, change
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.clock import clock_of
 from serve_app.tasks.database import open_database

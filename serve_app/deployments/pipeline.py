@@ -27,7 +27,8 @@ from serve_app.deployments.retry import UNAVAILABLE, Patient, to_its_end
 from serve_app.families import framing
 from serve_app.metrics import STAGE_SECONDS, Recorder
 from serve_app.options import Options
-from serve_app.settings import Secrets, Settings, blobs_of, database_of
+from serve_app.secrets import Secrets, blobs_of, database_of
+from serve_app.settings import Settings
 from serve_app.swap import FaceLimits, Sources, Stages, SwapError, find_faces, swap_faces
 from serve_app.tasks.blobs import BlobMissing, BlobStore
 from serve_app.tasks.clock import clock_of

@@ -9,7 +9,8 @@ import pytest
 from pydantic import SecretStr
 
 from serve_app.deployments.access import outward, refuse_open
-from serve_app.settings import Secrets, Settings
+from serve_app.secrets import Secrets
+from serve_app.settings import Settings
 from serve_app.tasks.database import open_database
 from serve_app.tasks.keys import KeyRing
 from serve_app.tasks.migrate import migrate

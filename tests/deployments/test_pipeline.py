@@ -19,7 +19,8 @@ import pytest
 from serve_app.deployments.detector import FaceDetector
 from serve_app.deployments.pipeline import SwapPipeline
 from serve_app.deployments.swapper import FaceSwapper
-from serve_app.settings import PipelineSettings, Secrets, Settings, database_of
+from serve_app.secrets import Secrets, database_of
+from serve_app.settings import PipelineSettings, Settings
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.database import open_database
 from serve_app.tasks.reasons import CANCELLED, OVERDUE

@@ -165,7 +165,7 @@ def test_unbroken_the_same_cases_hold(reference: Reference, ours: Ours, fast: Ou
 
 
 def test_the_command_prints_a_table_and_fails_on_a_miss(folder: Path, files: Standins, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = parity.app()
+    app = parity.app
     options = ["--narrow", "1", "--true-cost", "0", "--first", str(ONE_FACE), "--folder", str(folder)]
     good = CliRunner().invoke(app, options)
     assert (good.exit_code, "MISSED" in good.output) == (0, False), good.output
