@@ -97,8 +97,8 @@ class Batcher(Generic[Item, Result]):
         return outcomes
 
     def use_buckets(self, sizes: Sequence[int]) -> None:
-        """From the next batch on, none is larger than the largest of these; nor than the engine was made for."""
-        self._most = max(size for size in self.engine.buckets if size <= max(sizes))
+        """From the next batch on, none is larger than the largest of these that the engine was made for; than its smallest, if of none."""
+        self._most = max((size for size in self.engine.buckets if size <= max(sizes)), default=self.engine.buckets[0])
 
     async def _on_cpu(self, step: Callable[..., Any], rows: Sequence[tuple[Any, ...]]) -> list[Any]:
         """`step` of each row in a thread; its result or its error. A row that ends in an error keeps it."""
@@ -178,7 +178,7 @@ class Batcher(Generic[Item, Result]):
         model, record = self._model, self._record
         record(BATCH_SIZE, len(batch), model=model)
         record(BATCH_ITEMS, len(batch), model=model)
-        record(BATCH_PLACES, self.engine.buckets[-1], model=model)
+        record(BATCH_PLACES, self._most, model=model)
         record(BATCH_SECONDS, (ended_ns - began_ns) / 1e9, model=model)
         calls = {id(entry.call): entry.call for entry in batch}.values()
         tracing.add(f"batch {model}", calls, began_ns, ended_ns, size=len(batch), calls=len(calls))
