@@ -6,6 +6,7 @@ The statements are built once, here: building one anew takes 400 us, ten times w
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, Row, and_, bindparam, case, delete, exists, func, insert, select, update
 
@@ -14,34 +15,33 @@ from serve_app.tasks.query import find
 from serve_app.tasks.rows import COLUMNS, deadline, to_task, to_values, visible
 from serve_app.tasks.schema import leased, tasks, unfinished
 from serve_app.tasks.task import NewTask, Status, Task
-from serve_app.tasks.turns import in_time
+from serve_app.tasks.turns import ASKED, Asked, in_time
 
 # The row, if the lease of the task at hand is still the one in force. An ended task has no lease, so ends are final.
 _held = and_(tasks.c.id == bindparam("held_id"), tasks.c.fence == bindparam("held_fence"), leased)
 _no_lease = {"lease_until": None, "lease_owner": None}
 
 _INSERT = insert(tasks)
-_OLDEST = (
-    select(tasks.c.id)
-    .where(in_time, tasks.c.priority == bindparam("of_priority"), tasks.c.owner == bindparam("of_owner"))
-    .order_by(tasks.c.id)
-    .limit(1)
-    .with_for_update(skip_locked=True)
-    .scalar_subquery()
-)
-_CLAIM = (
-    update(tasks)
-    .where(tasks.c.id == _OLDEST, in_time)
-    .values(
-        status=case((tasks.c.status == Status.NOT_START, Status.SUBMITTED), else_=tasks.c.status),
-        start_time=func.coalesce(tasks.c.start_time, bindparam("now")),
-        attempt=tasks.c.attempt + 1,
-        fence=tasks.c.fence + 1,
-        lease_until=bindparam("until"),
-        lease_owner=bindparam("holder"),
+
+
+def _claim(asked: Asked) -> Any:
+    first = asked.oldest(bindparam("of_priority"), bindparam("of_owner")).with_for_update(skip_locked=True).scalar_subquery()
+    return (
+        update(tasks)
+        .where(tasks.c.id == first, in_time)
+        .values(
+            status=case((tasks.c.status == Status.NOT_START, Status.SUBMITTED), else_=tasks.c.status),
+            start_time=func.coalesce(tasks.c.start_time, bindparam("now")),
+            attempt=tasks.c.attempt + 1,
+            fence=tasks.c.fence + 1,
+            lease_until=bindparam("until"),
+            lease_owner=bindparam("holder"),
+        )
+        .returning(*COLUMNS)
     )
-    .returning(*COLUMNS)
-)
+
+
+_CLAIM = {name: _claim(asked) for name, asked in ASKED.items()}
 _START = (
     update(tasks)
     .where(_held, tasks.c.status == Status.SUBMITTED)
@@ -111,7 +111,9 @@ def claim(connection: Connection, holder: str, now: int, until: int, *, relax_fi
     """Lease the oldest waiting task of the key whose turn it is."""
     values = {"holder": holder, "now": now, "until": until}
     for turn in turns.choose(connection, now, relax_first=relax_first):
-        row = connection.execute(_CLAIM, {**values, "of_priority": turn.priority, "of_owner": turn.owner}).one_or_none()
+        row = connection.execute(
+            _CLAIM[connection.dialect.name], {**values, "of_priority": turn.priority, "of_owner": turn.owner}
+        ).one_or_none()
         if row is None:  # others are claiming all that this key had
             continue
         task = to_task(row)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Integer, and_, bindparam, case, func, literal, select, union_all
+from sqlalchemy import Connection, Integer, Select, and_, bindparam, case, func, literal, select, tuple_, union_all
 from sqlalchemy.dialects import postgresql, sqlite
 
 from serve_app.tasks.rows import deadline
@@ -25,6 +25,39 @@ _OLDER = 1  # what a release that let fast and turbo go first gave those
 # Of what waits. As an expression it is no range of the index of deadlines: by that one, a claim would sort all that wait.
 in_time = and_(waiting, deadline > bindparam("now"))
 
+_IN_TURN = tasks.c.priority, tasks.c.owner, tasks.c.id  # the index `tasks_turns`
+
+
+class Asked(NamedTuple):
+    """How a database is asked for rows of the index `tasks_turns`, so that it uses that one and reads none too many.
+
+    ranges: by comparing whole rows. Told that columns equal something, PostgreSQL takes an index of other columns for as good, and reads
+    all that another key has waiting; SQLite on the other hand compares only the first of the columns by the index.
+    """
+
+    ranges: bool
+
+    def oldest(self, priority: Any, owner: Any) -> Select[Any]:
+        """The id of the oldest task of a key, of those with this priority, that waits and is in time. Columns or parameters."""
+        there = and_(tasks.c.priority == priority, tasks.c.owner == owner)
+        if self.ranges:
+            key, this = tuple_(tasks.c.priority, tasks.c.owner), tuple_(priority, owner)
+            there = and_(key >= this, key <= this)
+        return select(tasks.c.id).where(in_time, there).order_by(*_IN_TURN).limit(1)
+
+    def owner(self, priority: Any, *, after: Any = None) -> Any:
+        """The first key that has something waiting with this priority, by its id; or the next one."""
+        kind, owner = tasks.c.priority, tasks.c.owner
+        if self.ranges:
+            begin = kind >= priority if after is None else tuple_(kind, owner) > tuple_(priority, after)
+            there = and_(begin, kind <= priority)
+        else:
+            there = kind == priority if after is None else and_(kind == priority, owner > after)
+        return select(tasks.c.owner).where(waiting, there).order_by(*_IN_TURN).limit(1).scalar_subquery()
+
+
+ASKED = {"sqlite": Asked(ranges=False), "postgresql": Asked(ranges=True)}
+
 
 def _of_class(priority: int, kind: int) -> Any:
     """One row: tasks with this priority are of that class, and where its last claim began."""
@@ -32,18 +65,17 @@ def _of_class(priority: int, kind: int) -> Any:
     return select(literal(priority, Integer).label("priority"), literal(kind, Integer).label("kind"), clock.label("clock"))
 
 
-def _choose() -> Any:
+def _choose(asked: Asked) -> Any:
     """The keys that have something waiting, best first. From key to key by the index `tasks_turns`, so what one key has costs nothing."""
     of = union_all(_of_class(_OLDER, INTERACTIVE), _of_class(INTERACTIVE, INTERACTIVE), _of_class(RELAX, RELAX)).subquery()
-    first = select(func.min(tasks.c.owner)).where(waiting, tasks.c.priority == of.c.priority).scalar_subquery()
+    first = asked.owner(of.c.priority)
     found = select(of.c.priority, of.c.kind, of.c.clock, first.label("owner")).cte("found", recursive=True)
     same = found.c.priority, found.c.kind, found.c.clock
-    after = select(func.min(tasks.c.owner)).where(waiting, tasks.c.priority == found.c.priority, tasks.c.owner > found.c.owner)
-    found = found.union_all(select(*same, after.scalar_subquery()).where(found.c.owner.is_not(None)))
+    after = asked.owner(found.c.priority, after=found.c.owner)
+    found = found.union_all(select(*same, after).where(found.c.owner.is_not(None)))
 
-    oldest = select(tasks.c.id).where(in_time, tasks.c.priority == found.c.priority, tasks.c.owner == found.c.owner)
-    oldest = oldest.order_by(tasks.c.id).limit(1)
-    heads = select(found, oldest.scalar_subquery().label("id")).where(found.c.owner.is_not(None)).subquery()
+    head = asked.oldest(found.c.priority, found.c.owner).scalar_subquery()
+    heads = select(found, head.label("id")).where(found.c.owner.is_not(None)).subquery()
     begin = case((turns.c.next > heads.c.clock, turns.c.next), else_=heads.c.clock)
     step = 1.0 / func.coalesce(keys.c.weight, 1)
     return (
@@ -66,7 +98,7 @@ def _moved_on(dialect: Any) -> Any:
     )
 
 
-_CHOOSE = _choose()
+_CHOOSE = {name: _choose(asked) for name, asked in ASKED.items()}
 _MOVE_ON = {"sqlite": _moved_on(sqlite), "postgresql": _moved_on(postgresql)}
 
 
@@ -84,7 +116,7 @@ class Turn(NamedTuple):
 
 def choose(connection: Connection, now: int, *, relax_first: bool) -> list[Turn]:
     """The keys that have a task waiting that is in time, best first; at most 20 of them."""
-    found = connection.execute(_CHOOSE, {"now": now, "sign": -1 if relax_first else 1})
+    found = connection.execute(_CHOOSE[connection.dialect.name], {"now": now, "sign": -1 if relax_first else 1})
     return [Turn(*row) for row in found]
 
 
