@@ -14,10 +14,14 @@ from tests.service.client import Client
 from tests.service.pipelines import log_of, process_of, site
 
 REFUSED = "its result was refused, for it is not ours any more"
+LEFT = "was lost: cancelled, failed, or taken up by another"
 
 
 async def test_a_replica_that_was_paused_past_its_lease_cannot_commit(client: Client, tmp_path: Path) -> None:
-    """Stopped at the worst moment: its picture is stored, its commit is about to be made."""
+    """Stopped at the worst moment: its picture is stored, its commit is made or about to be made.
+
+    On a busy machine it may be stopped a moment before the commit; then its renewal can be the write that is refused. Either says so once.
+    """
     async with site(tmp_path, batch_s=1.0, pipelines=2, lease_s=2.0, renew_s=0.5) as here, asyncio.timeout(60):
         paused = process_of(0)
         task = await here.submit()
@@ -36,13 +40,14 @@ async def test_a_replica_that_was_paused_past_its_lease_cannot_commit(client: Cl
             assert await here.run_next("early", pipeline=1)
             ended = await here.state(task)
             assert (ended.status, ended.fence) == (Status.SUCCESS, 2)
-            assert REFUSED not in log_of(0)
+            assert REFUSED not in log_of(0) and LEFT not in log_of(0)
         finally:
             os.kill(paused, signal.SIGCONT)
         assert await late, "it tried to the end"
         assert process_of(0) == paused, "nobody has killed it meanwhile"
-        assert log_of(0).count(f"task {task.id}: {REFUSED}") == 1
-        assert REFUSED not in log_of(1)
+        said = log_of(0)
+        assert said.count(f"task {task.id}: {REFUSED}") + said.count(f"task {task.id} {LEFT}") == 1
+        assert REFUSED not in log_of(1) and LEFT not in log_of(1)
         assert await here.state(task) == ended
         assert ended.result_name != too_late
         assert here.files() == [ended.result_name]
