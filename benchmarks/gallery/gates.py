@@ -45,9 +45,13 @@ class Gate:
         return f"{shot.target} <- {shot.source}: {self.name} {self.shown(self.value(shot))}, not {self.asked}"
 
 
-def _comparable(shot: Shot) -> bool:
+def _bare(shot: Shot) -> bool:
     """A thing before the target's face is in the result as well, and like nobody's face."""
-    return shot.apart < APART and "," not in shot.target
+    return "," not in shot.target
+
+
+def _alike(shot: Shot) -> bool:
+    return _bare(shot) and shot.apart < APART
 
 
 GATES = (
@@ -63,11 +67,19 @@ GATES = (
     ),
     Gate(
         "lead",
-        f"likeness to its source less that to the nearest of six others, where nothing hides it and the heads are under {APART:.0f}° apart",
+        "likeness to its source less that to the nearer of the two sources of docs/decisions/0009, where nothing hides the face",
         lambda shot: shot.lead,
         0.0,
         most=False,
-        asked_of=_comparable,
+        asked_of=_bare,
+    ),
+    Gate(
+        "first",
+        f"the same of the nearest of six others, where the heads are under {APART:.0f}° apart",
+        lambda shot: shot.first,
+        0.0,
+        most=False,
+        asked_of=_alike,
     ),
     Gate(
         "gain",
@@ -75,6 +87,6 @@ GATES = (
         lambda shot: shot.gain,
         0.03,
         most=False,
-        asked_of=_comparable,
+        asked_of=_alike,
     ),
 )
