@@ -44,6 +44,7 @@ ENV RAY_AUTH_MODE=token \
     RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S=1 \
     RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S=60 \
     RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve_app.deployments.proxy:middlewares \
+    RAY_preload_python_modules=ray.serve._private.replica,ray.serve._private.proxy \
     FORWARDED_ALLOW_IPS=
 
 USER 10001:10001

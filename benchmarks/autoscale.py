@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import bodies
+from benchmarks.footprint import processes
 from benchmarks.load import Load, Phase, Plan, ends, kinds
 from benchmarks.result import Chart, Result
 from benchmarks.simulated import LARGEST, SLOW, Simulated, simulated
@@ -23,6 +24,7 @@ from serve_app.tasks.task import NewTask
 from tests.pictures import ASTRONAUT, head, jpeg, read
 
 MOST = 4  # devices
+SPARES = 2 * (MOST - 1)  # a process for every replica that will be wanted, of both deployments
 DELAY_S = 10.0
 # docs/decisions/0035; there the delay before there are fewer is minutes.
 AUTOSCALING = {
@@ -40,6 +42,7 @@ CALM_S = 8.0
 BACKLOG = 3 * 2 * LARGEST * MOST
 LONGEST_S = 120.0
 LOOK_S = 0.1
+IDLE = "IDLE"  # what Ray calls a process that waits
 # What must hold.
 LATEST_UP_S = 10.0
 LATEST_DOWN_S = DELAY_S + 15.0
@@ -84,9 +87,10 @@ def run(seconds: float) -> Result:
     # A pipeline has places for two batches of one device, so there have to be as many of the one as of the other.
     calls = {"max_ongoing_requests": 8 * LARGEST * MOST}
     options: dict[str, dict[str, Any]] = {"SwapPipeline": {**scaled, **calls}, "FaceDetector": calls, "FaceSwapper": scaled}
+    settings = {"ingress": {"max_dispatched": 3 * LARGEST * MOST, "spare_processes": SPARES}}
     with (
         tempfile.TemporaryDirectory(prefix="faceswap-bodies-") as folder,
-        simulated(SLOW, settings={"ingress": {"max_dispatched": 3 * LARGEST * MOST}}, deployments=options) as world,
+        simulated(SLOW, settings=settings, deployments=options) as world,
     ):
         watch = Watch(world)
         with watch.watching():
@@ -103,6 +107,7 @@ def _step(world: Simulated, watch: Watch, seconds: float, folder: Path) -> dict[
     """A trickle, then half as much again as all devices can make, then nothing."""
     small = bodies.small(folder)
     calm = Load(Plan([world.base], small, [Phase(CALM_S, TRICKLE)], seed=1), folder).answers()
+    _wait_for_spares(world)
     before = len(world.alive())
     load = Load(Plan([world.base], small, [Phase(seconds, 1.5 * MOST * SLOW.rate())], seed=2), folder)
     full = watch.until(MOST, LONGEST_S)
@@ -114,9 +119,19 @@ def _step(world: Simulated, watch: Watch, seconds: float, folder: Path) -> dict[
 def _silent(world: Simulated, watch: Watch) -> dict[str, Any]:
     """Tasks are written into the database by somebody else, as by an Ingress that died, and nobody asks for anything."""
     data = world.service.log.parent
+    _wait_for_spares(world)
     before, begin = len(world.alive()), time.time()
     tasks = asyncio.run(_backlog(data))
     return {"before": before, **_followed(world, watch, tasks, begin, watch.until(MOST, LONGEST_S))}
+
+
+def _wait_for_spares(world: Simulated) -> None:
+    """Raises RuntimeError."""
+    until = time.monotonic() + LONGEST_S
+    while sum(process.name == IDLE for process in processes(world.service.process.pid)) < SPARES:
+        if time.monotonic() > until:
+            raise RuntimeError(f"there were no {SPARES} spare processes after {LONGEST_S:.0f} s")
+        time.sleep(1)
 
 
 def _followed(world: Simulated, watch: Watch, tasks: list[str], begin: float, full: float | None) -> dict[str, Any]:

@@ -21,7 +21,6 @@ from serve_app.engines.session import CPU
 from serve_app.engines.weights import CENTERFACE, FACEMESH, load_topology
 from serve_app.settings import DetectorSettings, FakeSettings, Settings, SwapperSettings
 from serve_app.vision.face import Faces, FaceSquare, Floats, Frame, Patch, SwapItem
-from serve_app.vision.framing import Framing, arcface_framing, mesh_framing
 from serve_app.vision.steps import Steps
 
 logger = logging.getLogger(__name__)
@@ -68,13 +67,6 @@ def swapper_engine(settings: Settings) -> Swap:
     engine.warm_up()
     logger.info("engine ready: %s", engine.info())
     return engine
-
-
-def framing(settings: Settings) -> Framing:
-    """How the family wants to see pictures."""
-    if settings.family == "insightface":
-        return arcface_framing(settings.detector.sizes)
-    return mesh_framing(max(settings.detector.sizes), settings.swapper.max_side)
 
 
 def _builtin_detector(settings: Settings) -> tuple[Detect, Identify]:

@@ -134,6 +134,12 @@ class IngressSettings(Group):
     gauges_period_s: float = Field(
         5.0, gt=0, description="how often one of the replicas counts tasks and callbacks in the database, for metrics (+-20 %)"
     )
+    spare_processes: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="processes that wait on every node for the next replica or proxy, which then starts sooner; each takes 80 MB",
+    )
     callbacks_in_flight: int = Field(
         2048,
         ge=1,

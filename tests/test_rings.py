@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,3 +68,12 @@ def test_a_module_imports_inward_only(path: Path) -> None:
             assert rest[0] in ours, f"{path} imports {name}"
         else:
             assert top not in FRAMEWORKS - frameworks, f"{path} imports {name}"
+
+
+@pytest.mark.parametrize("deployment", ["ingress", "pipeline"])
+def test_no_runtime_is_loaded_where_no_model_runs(deployment: str) -> None:
+    """They take memory and start-up time of every replica."""
+    code = f"import sys, serve_app.deployments.{deployment}; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=PACKAGE.parent).stdout.split()
+    assert f"serve_app.deployments.{deployment}" in loaded
+    assert not {"onnxruntime", "openvino", "onnx", "tflite"} & set(loaded)

@@ -22,6 +22,7 @@ from serve_app.deployments.gauges import Gauges
 from serve_app.deployments.recorder import recorder
 from serve_app.deployments.recovery import Recovery, every
 from serve_app.deployments.remote import ask
+from serve_app.deployments.spares import Spares
 from serve_app.egress import resolver
 from serve_app.egress.address import AddressPolicy
 from serve_app.egress.client import Egress
@@ -49,6 +50,7 @@ logger = logging.getLogger(__name__)
 
 HEALTH_TIMEOUT_S = 5.0
 HEALTH_PERIOD_S = 10.0
+SPARES_PERIOD_S = 2.0
 
 
 @serve.ingress()
@@ -85,6 +87,7 @@ class Ingress:
         )
         self._keys, self._owed = KeyRing(database), Hooks(database, clock=clock)
         self._gauges = Gauges(self._store, self._owed, clock, record, _is_first)
+        self._spares = Spares(settings.ingress.spare_processes, _is_first)
         # Two, so that hooks whose names nobody resolves are never in the way of pictures.
         policy = AddressPolicy(settings.egress.allow_private)
         places = affordable(settings.ingress.callbacks_in_flight)
@@ -164,6 +167,7 @@ class Ingress:
             every(periods.recovery_period_s, "recovery", self._recovery.look),
             every(periods.sweep_period_s, "the sweep", self._sweep),
             every(periods.gauges_period_s, "the gauges", self._gauges.look),
+            every(SPARES_PERIOD_S, "spare processes", self._spares.look),
         )
         loops = [asyncio.create_task(work) for work in works]
         await self._hooks.start()

@@ -24,7 +24,6 @@ from serve_app.deployments.leases import Lease, Leases, TaskLost
 from serve_app.deployments.recorder import recorder
 from serve_app.deployments.remote import ModelsUnavailable, RemoteModels
 from serve_app.deployments.retry import UNAVAILABLE, Patient, to_its_end
-from serve_app.families import framing
 from serve_app.metrics import STAGE_SECONDS, Recorder
 from serve_app.options import Options
 from serve_app.secrets import Secrets, blobs_of, database_of
@@ -37,6 +36,7 @@ from serve_app.tasks.reasons import Cause, overdue
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Task, new_result_name
 from serve_app.vision.formats import sniff
+from serve_app.vision.framing import framing
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +79,7 @@ class SwapPipeline:
         self._given, secrets = settings, Secrets()
         self._draining = False
         self._family = settings.family
-        self._framing = framing(settings)
+        self._framing = framing(settings.family, settings.detector.sizes, settings.swapper.max_side)
         self._blobs = BlobStore(blobs_of(settings, secrets), make=False)
         database = open_database(database_of(settings, secrets))
         self._clock, self._record = clock_of(database), recorder()

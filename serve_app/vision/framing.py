@@ -38,6 +38,14 @@ class Framing:
     quality: Callable[[Floats | None, Floats, float, Floats | None], Quality]
 
 
+def framing(family: str, frame_sides: Sequence[int], max_side: int) -> Framing:
+    """Of a model family, with the detector's sizes and the longest side of a face's square, pixels.
+
+    Not beside the family's engines: whoever lays pictures needs no runtime for models in its process.
+    """
+    return arcface_framing(frame_sides) if family == "insightface" else mesh_framing(max(frame_sides), max_side)
+
+
 def mesh_framing(frame_side: int, max_side: int) -> Framing:
     """For meshes: upright squares of the picture's own pixels, with room around the face."""
     square = partial(_upright_square, max_side=max_side)
