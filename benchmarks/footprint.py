@@ -13,13 +13,16 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """MB of memory: resident (rss), with what it shares in shares (pss), and its alone (own). cpu_s: seconds of a core since its start."""
+    """MB of memory: resident (rss), with what it shares in shares (pss), its alone (own), and of that what it has written (written): a
+    library's pages become its alone when another process that had mapped them ends. cpu_s: seconds of a core since its start.
+    """
 
     pid: int
     name: str
     rss: float
     pss: float
     own: float
+    written: float
     cpu_s: float
 
 
@@ -58,7 +61,8 @@ def _process(pid: int) -> Process | None:
     if not memory:  # a zombie
         return None
     cpu = (int(fields[11]) + int(fields[12])) / _TICKS
-    return Process(pid, name_of(title), memory["Rss"], memory["Pss"], memory["Private_Clean"] + memory["Private_Dirty"], cpu)
+    written = memory["Private_Dirty"]
+    return Process(pid, name_of(title), memory["Rss"], memory["Pss"], memory["Private_Clean"] + written, written, cpu)
 
 
 def name_of(title: str) -> str:

@@ -54,16 +54,16 @@ def run(seconds: float) -> Result:
             for row in grown
             if row["share"] > MOST_GROWTH and row["last_mb"] - row["first_mb"] > LEAST_MB
         ]
-    return Result(figures, table(figures), [Chart("memory of its own, the largest processes", "seconds", "MB", lines)], missed)
+    return Result(figures, table(figures), [Chart("memory that was written, the largest processes", "seconds", "MB", lines)], missed)
 
 
 def growth(looks: Sequence[dict[str, Any]], settle: float) -> list[dict[str, Any]]:
-    """Of every process that was there all the time after `settle`, the largest first, by memory that is its alone."""
+    """Of every process that was there all the time after `settle`, the largest first, by memory that it has written."""
     after = [look for look in looks if look["at"] >= settle]
     some = max(1, round(len(after) * SHARE))
     found = []
     for pid, name in {row["pid"]: row["name"] for row in after[0]["processes"]}.items():
-        mb = [row["own"] for look in after for row in look["processes"] if row["pid"] == pid]
+        mb = [row["written"] for look in after for row in look["processes"] if row["pid"] == pid]
         if len(mb) == len(after):
             first, last = statistics.median(mb[:some]), statistics.median(mb[-some:])
             resident = next(row["rss"] for row in after[-1]["processes"] if row["pid"] == pid)
@@ -75,7 +75,8 @@ def table(figures: dict[str, Any]) -> str:
     counts = ", ".join(f"{count} x {kind}" for kind, count in figures["answers"].items())
     lines = [
         f"Built-in models, {figures['rate']:g} tasks a second of two {SIDE} x {SIDE} pictures ({counts}; {figures['lost']} lost). Memory"
-        f" that is a process's alone: medians of the first and the last tenth of the time after the first {figures['settle_s']:.0f} s.",
+        " that a process has written and shares with nobody: medians of the first and the last tenth of the time after the first"
+        f" {figures['settle_s']:.0f} s.",
         "",
         "| process | begin, MB | end, MB | growth | resident, MB |",
         "|---|---:|---:|---:|---:|",
@@ -94,11 +95,11 @@ def table(figures: dict[str, Any]) -> str:
 
 
 def _row(process: Any) -> dict[str, Any]:
-    return {name: getattr(process, name) for name in ("pid", "name", "rss", "pss", "own", "cpu_s")}
+    return {name: getattr(process, name) for name in ("pid", "name", "rss", "pss", "own", "written", "cpu_s")}
 
 
 def _line(looks: Sequence[dict[str, Any]], pid: int) -> list[tuple[float | str, float]]:
-    return [(look["at"], row["own"]) for look in looks for row in look["processes"] if row["pid"] == pid]
+    return [(look["at"], row["written"]) for look in looks for row in look["processes"] if row["pid"] == pid]
 
 
 def _read(base: str) -> None:

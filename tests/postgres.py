@@ -8,7 +8,6 @@ import itertools
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Awaitable, Callable, Coroutine
@@ -17,6 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import asyncpg
+
+from benchmarks.service import free_port
 
 T = TypeVar("T")
 USER, PASSWORD = "faceswap", "pa55 w/rd"
@@ -119,12 +120,6 @@ class Postgres:
             shutil.copytree(install, self._folder / "install")
             install = self._folder / "install"
         return install / "bin"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def alone(work: Callable[[], Coroutine[Any, Any, T]]) -> T:

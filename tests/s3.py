@@ -19,7 +19,7 @@ import obstore
 from obstore.exceptions import BaseError
 from obstore.store import S3Store
 
-from tests.postgres import free_port
+from benchmarks.service import free_port
 
 KEY, SECRET = "faceswap", "pa55 w/rd+secret"
 BLIND_KEY = "blind"  # of who may not list; its secret is the same

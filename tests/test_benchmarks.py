@@ -125,7 +125,7 @@ def test_the_use_of_devices_counts_batches_that_lie_partly_within_in_part() -> N
 
 def test_growth_is_of_processes_that_stayed_and_after_they_had_settled() -> None:
     def look(at: float, **own: float) -> dict[str, object]:
-        return {"at": at, "processes": [{"pid": ord(name), "name": name, "own": mb, "rss": 2 * mb} for name, mb in own.items()]}
+        return {"at": at, "processes": [{"pid": ord(name), "name": name, "written": mb, "rss": 2 * mb} for name, mb in own.items()]}
 
     looks = [look(at, a=100 + at, b=50 if at < 10 else 80, c=7) for at in range(30)] + [look(30, a=130, b=80)]
     grown = soak.growth(looks, settle=10)

@@ -93,7 +93,7 @@ def test_figures_of_a_load() -> None:
 
 def test_what_ran_before_is_not_counted_and_what_is_new_is() -> None:
     def process(pid: int, name: str, cpu_s: float) -> Process:
-        return Process(pid, name, 1, 1, 1, cpu_s)
+        return Process(pid, name, 1, 1, 1, 1, cpu_s)
 
     before = [process(1, "Ingress", 5.0), process(2, "raylet", 1.0)]
     after = [process(1, "Ingress", 7.0), process(3, "/usr/bin/python3", 0.5), process(4, "Ingress", 1.0)]

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.service import free_port
 from serve_app.deployments.unfit import refuse_unfit
 from serve_app.tasks.blobs import BlobStore
-from tests.postgres import free_port
 from tests.s3 import BLIND_KEY, S3, SECRET
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from benchmarks.service import free_port
 from serve_app.tasks.blobs import BlobExists, BlobMissing, BlobsRefused, BlobStore, BlobsUnavailable
 from tests.disk import files_no_larger_than
-from tests.postgres import free_port
 from tests.s3 import BUCKET, KEY, S3, SECRET
 
 ID = "1700000000000123"

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.service import free_port
 from serve_app.tasks.blobs import BlobStore
 from serve_app.tasks.clock import DatabaseClock, clock_of, time_of
 from serve_app.tasks.database import Database, DatabaseUnavailable, now_ms, open_database
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.task import Status
-from tests.postgres import Postgres, free_port
+from tests.postgres import Postgres
 from tests.tasks.common import claimed, current, new, no_inputs
 from tests.tasks.databases import PostgresDatabases
 
