@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -89,9 +91,11 @@ def _serve(
             document.applications[0].args["egress"] = outward.egress.model_dump(mode="json")
         return document
 
-    def again() -> None:
+    def again(replace: Callable[[ServeDeploySchema], None]) -> None:
         try:
-            cluster.deploy(read())
+            replace(read())
+        except cluster.Unfinished as error:
+            _say(f"the config file was taken, but is not in force everywhere yet: {error}")
         except (ValueError, RuntimeError) as error:
             _say(f"the config file is not taken: {error}")
         else:
@@ -111,11 +115,11 @@ def _serve(
             cluster.refuse_taken("127.0.0.1", metrics_port, "--metrics-port")
         with cluster.local_cluster(folder, metrics_port):
             stop_on_signal()
-            with cluster.running(document):
+            with cluster.running(document) as replace:
                 header = HEADER if access.protected(settings, secrets) else ""
                 _say(READY.format(base=cluster.base_url(document), family=settings.family, header=header))
                 try:
-                    wait_for_stop(again)
+                    wait_for_stop(partial(again, replace))
                 except Stop:
                     _say("stopping: running tasks are finished first ...")
     except (Stop, SystemExit):  # while it starts, Ray turns the signal into SystemExit

@@ -12,7 +12,7 @@ import os
 import socket
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import ray
 import yaml
 from ray import serve
 from ray.serve._private.api import serve_start
+from ray.serve._private.client import ServeControllerClient
 from ray.serve.context import _get_global_client
 from ray.serve.schema import LoggingConfig, ServeDeploySchema
 
@@ -102,16 +103,30 @@ def local_cluster(folder: Path, metrics_port: int | None = None) -> Iterator[Non
             ray.shutdown()
 
 
+class Unfinished(StartError):
+    """What was asked for was accepted and is being done still; the message says what it waits for."""
+
+
 @contextlib.contextmanager
-def running(config: ServeDeploySchema) -> Iterator[None]:
-    """The applications of `config`, answering; stopped at the end. Needs a cluster. Raises StartError."""
+def running(config: ServeDeploySchema) -> Iterator[Callable[[ServeDeploySchema], None]]:
+    """The applications of `config`, answering; stopped at the end. Needs a cluster. What it yields is `deploy`, for another config to take
+    this one's place; the last one that was accepted is drained. Raises StartError.
+    """
     refuse_occupied(config)
+    latest = config
+
+    def replace(other: ServeDeploySchema) -> None:
+        nonlocal latest
+        _accept(other)
+        latest = other
+        _wait(other)
+
     try:
         start(config)
         try:
-            yield
+            yield replace
         finally:
-            _drain(config)
+            _drain(latest)
     finally:
         with _quiet():
             serve.shutdown()  # type: ignore[no-untyped-call]  # Ray has no annotation there
@@ -131,13 +146,26 @@ def start(config: ServeDeploySchema) -> None:
 
 
 def deploy(config: ServeDeploySchema) -> None:
-    """What runs becomes what `config` says, replica by replica where replicas have to be new; returns when it is so. Raises StartError."""
+    """What runs becomes what `config` says, replica by replica where replicas have to be new; returns when it is so. Raises Unfinished."""
+    _accept(config)
+    _wait(config)
+
+
+def _accept(config: ServeDeploySchema) -> None:
     with _quiet():
-        client = _get_global_client()
-        assert client is not None  # it raises where there is none
-        client.deploy_apps(config, _blocking=False)
+        _client().deploy_apps(config, _blocking=False)
+
+
+def _wait(config: ServeDeploySchema) -> None:
+    with _quiet():
         _wait_until_running({application.name for application in config.applications})
-        client.wait_for_proxies_serving()
+        _client().wait_for_proxies_serving()
+
+
+def _client() -> ServeControllerClient:
+    client = _get_global_client()
+    assert client is not None  # it raises where there is none
+    return client
 
 
 def _drain(config: ServeDeploySchema) -> None:
@@ -176,9 +204,9 @@ def _wait_until_running(names: set[str]) -> None:
             if status.status != "HEALTHY"
         ]
         if any(app.status in ("DEPLOY_FAILED", "UNHEALTHY") for app in applications.values()):
-            raise StartError("\n".join([app.message for app in applications.values()] + unhealthy))
+            raise Unfinished("\n".join([app.message for app in applications.values()] + unhealthy))
         if time.monotonic() > deadline:
-            raise StartError(f"not ready after {READY_TIMEOUT_S:.0f} s\n" + "\n".join(unhealthy))
+            raise Unfinished(f"not ready after {READY_TIMEOUT_S:.0f} s\n" + "\n".join(unhealthy))
         time.sleep(0.1)
 
 

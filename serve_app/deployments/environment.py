@@ -30,7 +30,7 @@ EVERY_NODE = {
     # 13 s (200 clients, new connections): docs/decisions/0013.
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "60",
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.deployments.proxy:middlewares",
-    # What every replica and proxy imports first: 1.3 s of a core that spare processes (spares.py) have behind them. Nothing of ours: it may
+    # What every replica and proxy imports first: 0.8 s of a core that spare processes (spares.py) have behind them. Nothing of ours: it may
     # be another release's by the time they are used.
     "RAY_preload_python_modules": "ray.serve._private.replica,ray.serve._private.proxy",
     # The server inside Ray's proxy would believe X-Forwarded-For of anybody on this machine; whom to believe is our setting.

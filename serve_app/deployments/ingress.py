@@ -41,6 +41,7 @@ from serve_app.tasks.orphans import Orphans
 from serve_app.tasks.outbox import Outbox
 from serve_app.tasks.retention import Retention
 from serve_app.tasks.room import Bounds
+from serve_app.tasks.shared import Shared
 from serve_app.tasks.signing import Signer
 from serve_app.tasks.store import TaskStore
 from serve_app.tasks.sweep import Sweep
@@ -49,7 +50,7 @@ from serve_app.tasks.task import Task
 logger = logging.getLogger(__name__)
 
 HEALTH_TIMEOUT_S = 5.0
-HEALTH_PERIOD_S = 10.0
+HEALTH_FRESH_MS = 10_000
 SPARES_PERIOD_S = 2.0
 
 
@@ -115,9 +116,7 @@ class Ingress:
             limit=settings.ingress.max_dispatched,
             settle_s=settings.pipeline.renew_s,
         )
-        self._engines: dict[str, dict[str, str]] = {}
-        self._hook_counts: dict[str, int | None] = {}
-        self._engines_asked = float("-inf")
+        self._health = Shared(self._look_at_health, HEALTH_FRESH_MS, lambda: time.monotonic_ns() // 1_000_000)
         here = versions()
         record(BUILD, version=here.get("faceswap-serve", ""), family=settings.family, ray=here.get("ray", ""), python=here["python"])
 
@@ -151,7 +150,7 @@ class Ingress:
             self._pictures,
             config,
             self._accepted,
-            self._health,
+            self._health.get,
             self._owed,
             self._detect,
             self._watch,
@@ -204,27 +203,27 @@ class Ingress:
     def _render(self, task: Task) -> dict[str, object]:
         return task_json(task, self._secrets.public_url)
 
-    async def _health(self) -> dict[str, object]:
-        """Always an answer; models that give none within HEALTH_TIMEOUT_S are said not to. Asked at most once in HEALTH_PERIOD_S."""
-        if time.monotonic() - self._engines_asked > HEALTH_PERIOD_S:
-            self._engines_asked = time.monotonic()
-            try:
-                async with asyncio.timeout(HEALTH_TIMEOUT_S):
-                    detector, swapper = await asyncio.gather(self._detector.info.remote(), self._swapper.info.remote())
-                self._engines = {**detector, **swapper}
-            except Exception as error:
-                logger.warning("the models do not answer: %s", type(error).__name__)
-                self._engines = {}
-            self._hook_counts = await self._count_hooks()
+    async def _look_at_health(self) -> dict[str, object]:
+        """Always an answer; models that give none within HEALTH_TIMEOUT_S are said not to."""
+        engines, hooks = await asyncio.gather(self._ask_engines(), self._count_hooks())
         return {
-            "status": "ok" if self._engines else "the models do not answer",
+            "status": "ok" if engines else "the models do not answer",
             "family": self._settings.family,
-            "runtime": {name: engine["runtime"] for name, engine in self._engines.items()},
+            "runtime": {name: engine["runtime"] for name, engine in engines.items()},
             "precision": self._settings.precision,
-            "engines": self._engines,
-            "hooks": self._hook_counts,
+            "engines": engines,
+            "hooks": hooks,
             "versions": versions(),
         }
+
+    async def _ask_engines(self) -> dict[str, dict[str, str]]:
+        try:
+            async with asyncio.timeout(HEALTH_TIMEOUT_S):
+                detector, swapper = await asyncio.gather(self._detector.info.remote(), self._swapper.info.remote())
+        except Exception as error:
+            logger.warning("the models do not answer: %s", type(error).__name__)
+            return {}
+        return {**detector, **swapper}
 
     async def _count_hooks(self) -> dict[str, int | None]:
         """Callbacks that are owed, the age of the oldest in seconds, and how many were given up; nothing while the database is away."""

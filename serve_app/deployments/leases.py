@@ -61,7 +61,7 @@ class Leases:
             if lease.lost and not body.uncancel():  # otherwise somebody cancels this call as well
                 raise TaskLost from None
             renewal.cancel()
-            # A drained replica, or an Ingress that died: give the task back at once instead of letting the lease run out.
+            # A drained replica: give the task back at once instead of letting the lease run out.
             await to_its_end(self._give_back(task))
             raise
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import ray
@@ -19,12 +20,26 @@ PICTURES = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Node:
+    """address: of its raylet, host:port."""
+
+    id: str
+    address: str
+
+
+def alive() -> list[Node]:
+    """Nodes of the cluster that may run replicas. A head node that is told to have no CPUs runs none."""
+    return [
+        Node(node["NodeID"], f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}")
+        for node in ray.nodes()  # type: ignore[no-untyped-call]  # Ray has no annotation there
+        if node["Alive"] and node["Resources"].get("CPU", 0) > 0
+    ]
+
+
 def usable() -> int:
-    """Nodes that are alive and may run replicas; 1 without a cluster. A head node that is told to have no CPUs runs none."""
-    if not ray.is_initialized():
-        return 1
-    # Ray has no annotation there.
-    return sum(node["Alive"] and node["Resources"].get("CPU", 0) > 0 for node in ray.nodes())  # type: ignore[no-untyped-call]
+    """How many nodes may run replicas; 1 without a cluster."""
+    return len(alive()) if ray.is_initialized() else 1
 
 
 def refuse_spread(nodes: int, tasks: str | Path, pictures: str | Path) -> None:

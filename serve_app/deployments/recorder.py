@@ -59,7 +59,10 @@ class RayRecorder:
         while True:
             time.sleep(AGAIN_S)
             for metric, labels in self._infos:
-                self._tell(metric, 1, labels)
+                try:
+                    self._tell(metric, 1, labels)
+                except Exception:
+                    logger.exception("%s cannot be recorded", metric.name)
 
 
 def recorder() -> Recorder:

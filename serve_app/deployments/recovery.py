@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 OVERDUE_AT_A_TIME = 100
 START_S = 1.0
+DELETE_S = 2.0
 
 
 class Recovery:
@@ -85,8 +86,12 @@ class Recovery:
             self._ended()
 
     async def _delete_inputs(self, ended: Sequence[str]) -> None:
-        """Last, and only as long as the store answers: one that hangs must not keep tasks from ending."""
+        """Last, only as long as the store answers, and not for long: neither one that hangs nor a thousand files keep tasks from ending."""
+        until = time.monotonic() + DELETE_S
         for left, id in zip(range(len(ended), 0, -1), ended, strict=True):
+            if time.monotonic() > until:
+                logger.info("the pictures of %d ended tasks are left to the sweep", left)
+                return
             try:
                 await self._blobs.delete_inputs(id)
             except Exception as error:

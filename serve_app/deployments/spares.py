@@ -8,17 +8,20 @@ release that is installed while they wait must not start half old.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import grpc
-import ray
 from ray._private.grpc_utils import init_grpc_channel
+from ray._private.ray_constants import GLOBAL_GRPC_OPTIONS
 from ray.core.generated import common_pb2 as common
 from ray.core.generated.node_manager_pb2 import GetNodeStatsReply, GetNodeStatsRequest, PrestartWorkersRequest
 from ray.core.generated.node_manager_pb2_grpc import NodeManagerServiceStub
+
+from serve_app.deployments.nodes import Node, alive
 
 logger = logging.getLogger(__name__)
 
@@ -29,14 +32,6 @@ CALL_S = 5.0
 # So long there must have been too few: those who took them start now and need the cores, and what was asked for is on its way.
 SHORT_S = 20.0
 KEPT_S = 24 * 3600  # those whom nobody took end then, and others are started
-
-
-@dataclass(frozen=True, slots=True)
-class Node:
-    """address: of its raylet, host:port."""
-
-    id: str
-    address: str
 
 
 class Spares:
@@ -57,39 +52,36 @@ class Spares:
             await asyncio.to_thread(self._top_up)
 
     def _top_up(self) -> None:
-        job = bytes.fromhex(ray.get_runtime_context().get_job_id())  # replicas are started for the job of the first
         nodes = alive()
         self._short = {node.id: self._short[node.id] for node in nodes if node.id in self._short}
         for node in nodes:
             try:
-                self._top_up_node(node, job)
+                self._top_up_node(node)
                 self._silent.discard(node.id)
             except grpc.RpcError as error:
                 if node.id not in self._silent:
                     logger.warning("node %s keeps no spare processes: %s", node.address, error.details() or error.code())
                 self._silent.add(node.id)
 
-    def _top_up_node(self, node: Node, job: bytes) -> None:
+    def _top_up_node(self, node: Node) -> None:
         """Raises grpc.RpcError."""
-        with init_grpc_channel(node.address) as channel:
-            raylet = NodeManagerServiceStub(channel)
+        with raylet_of(node) as raylet:
             missing = self._wanted - len(idle(raylet.GetNodeStats(GetNodeStatsRequest(), timeout=CALL_S)))
             if missing <= 0:
                 self._short.pop(node.id, None)
             elif (now := self._clock()) - self._short.setdefault(node.id, now) >= SHORT_S:
-                wish = PrestartWorkersRequest(language=PYTHON, job_id=job, keep_alive_duration_secs=KEPT_S, num_workers=missing)
+                wish = PrestartWorkersRequest(language=PYTHON, keep_alive_duration_secs=KEPT_S, num_workers=missing)
+                # Of no job: that which started Serve may have ended, and the idle processes of a job end with it.
                 wish.runtime_env_info.serialized_runtime_env = "{}"
                 raylet.PrestartWorkers(wish, timeout=CALL_S)
                 self._short[node.id] = now
 
 
-def alive() -> list[Node]:
-    """Nodes of the cluster that may run replicas."""
-    return [
-        Node(node["NodeID"], f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}")
-        for node in ray.nodes()  # type: ignore[no-untyped-call]  # no annotation
-        if node["Alive"] and node["Resources"].get("CPU", 0) > 0
-    ]
+@contextlib.contextmanager
+def raylet_of(node: Node) -> Iterator[Any]:
+    """Calls to a node's raylet. They carry the cluster's token, so never through a proxy."""
+    with init_grpc_channel(node.address, options=GLOBAL_GRPC_OPTIONS) as channel:
+        yield NodeManagerServiceStub(channel)
 
 
 def idle(stats: GetNodeStatsReply) -> list[int]:

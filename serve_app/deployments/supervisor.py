@@ -42,6 +42,9 @@ def supervise(work: Callable[[Path], int]) -> int:
     for number in FORWARDED:
         signal.signal(number, lambda *_: os.kill(child, signal.SIGTERM))
     signal.signal(AGAIN, lambda *_: os.kill(child, AGAIN))
+    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)  # not reaped yet: until nobody signals it any more its number is its own
+    for number in (*FORWARDED, AGAIN):
+        signal.signal(number, signal.SIG_IGN)  # what is left is swept to the end
     _, status = os.waitpid(child, 0)
     sweep(child)
     shutil.rmtree(folder, ignore_errors=True)

@@ -173,8 +173,7 @@ class TaskStore(Acceptance):
         now = await time_of(self._clock)
         if not await self._database.read(lambda connection: transitions.any_overdue(connection, now)):
             return []
-        reason = reasons.overdue(self._deadline_s)
-        ids = await self._database.write(lambda connection: transitions.fail_overdue(connection, limit, reason, now))
+        ids = await self._database.write(lambda connection: transitions.fail_overdue(connection, limit, reasons.overdue, now))
         self._failed_so(Cause.OVERDUE, len(ids))
         return ids
 

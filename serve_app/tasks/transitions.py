@@ -5,7 +5,8 @@ The statements are built once, here: building one anew takes 400 us, ten times w
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, and_, bindparam, case, delete, exists, func, insert, select, update
@@ -83,7 +84,9 @@ _EXPIRED = (
 )
 _overdue = and_(unfinished, tasks.c.deadline <= bindparam("now"))
 _ANY_OVERDUE = select(exists().where(_overdue))
-_OVERDUE = select(tasks.c.id).where(_overdue).limit(bindparam("most")).with_for_update(skip_locked=True)
+_OVERDUE = (
+    select(tasks.c.id, tasks.c.submit_time, tasks.c.deadline).where(_overdue).limit(bindparam("most")).with_for_update(skip_locked=True)
+)
 _unlimited = and_(unfinished, tasks.c.deadline.is_(None))
 _ANY_UNLIMITED = select(exists().where(_unlimited))
 _LIMIT = update(tasks).where(_unlimited).values(deadline=deadline)
@@ -196,12 +199,16 @@ def limit_all(connection: Connection) -> None:
     connection.execute(_LIMIT)
 
 
-def fail_overdue(connection: Connection, limit: int, reason: str, now: int) -> list[str]:
-    """End tasks whose deadline has passed, whoever holds them; their ids."""
-    found = connection.execute(_OVERDUE, {"now": now, "most": limit}).scalars().all()
-    if not found:
-        return []
-    ended = connection.execute(_GIVE_UP, {"ids": found, "reason": reason, "now": now}).all()
+def fail_overdue(connection: Connection, limit: int, reason: Callable[[float], str], now: int) -> list[str]:
+    """End tasks whose deadline has passed, whoever holds them; their ids. reason: for a task that had so many seconds."""
+    given = defaultdict[float, list[str]](list)
+    for row in connection.execute(_OVERDUE, {"now": now, "most": limit}):
+        given[(row.deadline - row.submit_time) / 1000].append(row.id)
+    ended = [
+        row
+        for seconds, ids in given.items()
+        for row in connection.execute(_GIVE_UP, {"ids": ids, "reason": reason(seconds), "now": now}).all()
+    ]
     _tell(connection, ended, now)
     return [row.id for row in ended]
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from ray._private.grpc_utils import init_grpc_channel
 from ray.core.generated.node_manager_pb2 import GetNodeStatsRequest
-from ray.core.generated.node_manager_pb2_grpc import NodeManagerServiceStub
 
-from serve_app.deployments.spares import SHORT_S, Spares, alive, idle
+from serve_app.deployments.nodes import alive
+from serve_app.deployments.spares import SHORT_S, Spares, idle, raylet_of
 from tests.service.client import Client
 from tests.service.pipelines import process_of, site
 
@@ -25,8 +24,8 @@ class Clock:
 
 def waiting() -> set[int]:
     (node,) = alive()
-    with init_grpc_channel(node.address) as channel:
-        return set(idle(NodeManagerServiceStub(channel).GetNodeStats(GetNodeStatsRequest(), timeout=10)))
+    with raylet_of(node) as raylet:
+        return set(idle(raylet.GetNodeStats(GetNodeStatsRequest(), timeout=10)))
 
 
 async def until_there_are(number: int) -> set[int]:

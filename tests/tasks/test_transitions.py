@@ -52,7 +52,7 @@ def whole_life(connection: Connection) -> None:
     assert transitions.take_expired(connection, 9, 1, "lost", 9) == (0, 1)
     assert query.count_waiting(connection) == query.count_unfinished(connection) == 1
     assert query.held(connection, [first, second, third]) == set()
-    assert transitions.fail_overdue(connection, 9, "too late", 10**6) == [third.id]
+    assert transitions.fail_overdue(connection, 9, lambda seconds: f"too late: {seconds:g} s", 10**6) == [third.id]
     assert not transitions.cancel(connection, third.id, "key", "cancelled", 9)[1]
     for verdict in (Verdict.RETURNED, Verdict.FAILED, Verdict.DELIVERED):
         due = [Due(*row) for row in connection.execute(outbox._DUE, {"now": 9, "most": 9})]
