@@ -10,9 +10,10 @@ ARG BASE=nvidia/cuda:13.0.2-base-ubuntu24.04
 FROM ${BASE}
 ARG LOCK=gpu
 
-# wget asks for /ready, below, and for KubeRay; Ray's launcher copies files into a container with rsync.
+# wget asks for /ready, below, and for KubeRay; Ray's launcher copies files into a container with rsync, and its autoscaler, in the head's
+# container, reaches the other machines by ssh.
 RUN apt-get update \
- && apt-get install --yes --no-install-recommends python3 python3-venv ca-certificates rsync wget \
+ && apt-get install --yes --no-install-recommends python3 python3-venv ca-certificates openssh-client rsync wget \
  && rm -rf /var/lib/apt/lists/*
 
 # Only /data and /tmp are written to: run it with a read-only root. Ray's launcher uses login shells, which forget the PATH, and looks for HOME here.

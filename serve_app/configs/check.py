@@ -58,7 +58,8 @@ def _found(contents: list[Any]) -> Iterator[tuple[Any, Iterable[Finding]]]:
             yield document, launcher.check(document)
         elif kind == "RayService":
             document = kuberay.opened(document)
-            yield document, kuberay.check(document, fenced="NetworkPolicy" in kinds)
+            policies = [other for other, its in zip(contents, kinds, strict=True) if its == "NetworkPolicy"]
+            yield document, kuberay.check(document, policies)
 
 
 def _kind(document: Any) -> str | None:

@@ -19,14 +19,24 @@ def together(settings: Settings, listed: Mapping[str, Deployment], at: Place) ->
                 (*at, "deployments"), f"{name} is not listed, so it has Ray's defaults: 5 requests at a time, 1 CPU", harmless=True
             )
     every = {name: listed.get(name, Deployment(name, (*at, "deployments"))) for name in ALL}
-    yield from _ingress(settings, every["Ingress"])
-    yield from _dispatching(settings, every["Ingress"], every["SwapPipeline"], (*at, "args", "ingress", "max_dispatched"))
-    yield from _claims(settings, every["SwapPipeline"], every["FaceSwapper"], (*at, "args", "pipeline", "in_flight"))
-    for one in every.values():
+    seen = {}
+    for name, one in every.items():
+        seen[name] = settings
         yield from _scaling(one)
-        yield from _live(settings, one)
-    for one, buckets in ((every["FaceDetector"], settings.detector.buckets), (every["FaceSwapper"], settings.swapper.buckets)):
-        yield from _models(settings, one, max(buckets), (*at, "args"))
+        try:
+            seen[name] = settings.changed(name, one.user_config)
+        except ValueError as error:
+            yield Finding((*one.place, "user_config"), str(error))
+    ingress, pipeline, detector, swapper = (seen[name] for name in ALL)
+    yield from _ingress(settings, every["Ingress"])
+    place = _said_in(every["Ingress"], at, "ingress", "max_dispatched")
+    yield from _dispatching(ingress.ingress.max_dispatched, every["Ingress"], every["SwapPipeline"], place)
+    batches = 2 * swapper.swapper.slots * max(swapper.swapper.buckets)
+    place = _said_in(every["SwapPipeline"], at, "pipeline", "in_flight")
+    yield from _claims(pipeline.in_flight, batches, every["SwapPipeline"], every["FaceSwapper"], place)
+    begun = pipeline.in_flight * every["SwapPipeline"].most
+    for one, buckets in ((every["FaceDetector"], detector.detector.buckets), (every["FaceSwapper"], swapper.swapper.buckets)):
+        yield from _models(settings, one, max(buckets), begun, (*at, "args"))
 
 
 def outward(settings: Settings, at: Place) -> Iterator[Finding]:
@@ -39,6 +49,13 @@ def outward(settings: Settings, at: Place) -> Iterator[Finding]:
         yield Finding((*at, "egress", "allow_private"), text, harmless=True)
 
 
+def _said_in(one: Deployment, application: Place, group: str, name: str) -> Place:
+    """Where a setting of this deployment stands: its own word comes before `args`."""
+    live = one.user_config.get(group)
+    start = (*one.place, "user_config") if isinstance(live, Mapping) and name in live else (*application, "args")
+    return (*start, group, name)
+
+
 def _ingress(settings: Settings, ingress: Deployment) -> Iterator[Finding]:
     if settings.limits.max_bodies >= ingress.ongoing:
         text = f"must be above limits.max_bodies, {settings.limits.max_bodies}: slow uploads would keep everybody else out"
@@ -48,8 +65,8 @@ def _ingress(settings: Settings, ingress: Deployment) -> Iterator[Finding]:
         yield Finding((*ingress.place, "autoscaling_config", "min_replicas"), text)
 
 
-def _dispatching(settings: Settings, ingress: Deployment, pipeline: Deployment, at: Place) -> Iterator[Finding]:
-    each = settings.ingress.max_dispatched
+def _dispatching(each: int, ingress: Deployment, pipeline: Deployment, at: Place) -> Iterator[Finding]:
+    """each: calls in flight of one Ingress."""
     calls, places = each * ingress.most, pipeline.ongoing * max(1, pipeline.least)
     if calls >= places:
         yield Finding(
@@ -59,28 +76,21 @@ def _dispatching(settings: Settings, ingress: Deployment, pipeline: Deployment, 
         )
     if pipeline.scaling and pipeline.scaling.target_ongoing_requests:
         wanted = pipeline.scaling.target_ongoing_requests * pipeline.most
-        if each * max(1, ingress.least) < wanted:
-            text = (
-                f"with {each * ingress.least} calls SwapPipeline never grows to {pipeline.most} replicas, for which Serve wants {wanted:g}"
-            )
+        fewest = each * max(1, ingress.least)
+        if fewest < wanted:
+            text = f"with {fewest} calls SwapPipeline never grows to {pipeline.most} replicas, for which Serve wants {wanted:g}"
             yield Finding(at, text, harmless=True)
 
 
-def _claims(settings: Settings, pipeline: Deployment, swapper: Deployment, at: Place) -> Iterator[Finding]:
-    claims, batches = settings.in_flight * pipeline.most, 2 * settings.swapper.slots * max(settings.swapper.buckets) * max(1, swapper.most)
+def _claims(each: int, batches: int, pipeline: Deployment, swapper: Deployment, at: Place) -> Iterator[Finding]:
+    """each: tasks in one SwapPipeline. batches: items in two batches for every slot of one FaceSwapper."""
+    claims, batches = each * pipeline.most, batches * max(1, swapper.most)
     if claims > batches:
         text = (
-            f"{claims} tasks ({settings.in_flight} in each of {pipeline.most} SwapPipeline) may be begun at a time, more than {batches}, "
+            f"{claims} tasks ({each} in each of {pipeline.most} SwapPipeline) may be begun at a time, more than {batches}, "
             f"two batches for each of {max(1, swapper.most)} FaceSwapper: what is begun is in order no more, and others' tasks wait for it"
         )
         yield Finding(at, text, harmless=True)
-
-
-def _live(settings: Settings, one: Deployment) -> Iterator[Finding]:
-    try:
-        settings.changed(one.name, one.user_config)
-    except ValueError as error:
-        yield Finding((*one.place, "user_config"), str(error))
 
 
 def _scaling(one: Deployment) -> Iterator[Finding]:
@@ -96,7 +106,8 @@ def _scaling(one: Deployment) -> Iterator[Finding]:
         yield Finding((*at, "metrics_interval_s"), text, harmless=True)
 
 
-def _models(settings: Settings, one: Deployment, batch: int, at: Place) -> Iterator[Finding]:
+def _models(settings: Settings, one: Deployment, batch: int, begun: int, at: Place) -> Iterator[Finding]:
+    """begun: tasks of all SwapPipeline, each of which has one call in flight to a model at most."""
     options = (*one.place, "ray_actor_options", "num_gpus")
     if settings.provider == "cuda" and not one.gpus:
         yield Finding(
@@ -110,3 +121,6 @@ def _models(settings: Settings, one: Deployment, batch: int, at: Place) -> Itera
         yield Finding(
             (*one.place, "max_ongoing_requests"), f"{one.ongoing} never fill a batch of {batch}; 1.5 to 2 times that is good", harmless=True
         )
+    elif begun > one.ongoing:
+        text = f"{one.ongoing} are fewer than the {begun} tasks of all SwapPipeline: past them Ray's router sleeps between its tries"
+        yield Finding((*one.place, "max_ongoing_requests"), text, harmless=True)

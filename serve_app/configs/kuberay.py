@@ -21,6 +21,7 @@ from serve_app.configs.variables import strange
 CONFIG: Place = ("spec", "serveConfigV2")
 CLUSTER: Place = ("spec", "rayClusterConfig")
 GPU = "nvidia.com/gpu"
+BY_KUBERAY = {"ray.io/is-ray-node": "yes"}  # labels of every pod that it makes
 Kubernetes = dict[str, Any]  # checked by Kubernetes
 
 
@@ -56,6 +57,11 @@ class Container(Part):
         return int(text) if text.isdigit() else 0
 
 
+class Metadata(Part):
+    namespace: str | None = None
+    labels: dict[str, str] = {}
+
+
 class PodSpec(Part):
     containers: list[Container] = Field(min_length=1)
     hostNetwork: bool = False
@@ -63,6 +69,7 @@ class PodSpec(Part):
 
 class Template(Part):
     spec: PodSpec
+    metadata: Metadata = Metadata()
 
     @property
     def ray(self) -> Container:
@@ -177,9 +184,30 @@ class Spec(BaseModel):
 class RayService(BaseModel):
     apiVersion: Literal["ray.io/v1"]
     kind: Literal["RayService"]
-    metadata: Kubernetes
+    metadata: Metadata
     spec: Spec
     status: Kubernetes | None = None
+
+
+class Selector(Part):
+    matchLabels: dict[str, str] = {}
+    matchExpressions: list[Kubernetes] = []
+
+
+class PolicySpec(Part):
+    podSelector: Selector = Selector()
+    policyTypes: list[str] = ["Ingress"]
+
+
+class NetworkPolicy(Part):
+    metadata: Metadata = Metadata()
+    spec: PolicySpec = PolicySpec()
+
+    def covers(self, template: Template, namespace: str | None) -> bool:
+        """Whether it shuts who may come in. Expressions of a selector are not read: they may leave the pod out."""
+        labels = template.metadata.labels | BY_KUBERAY
+        chosen = self.spec.podSelector.matchLabels.items() <= labels.items() and not self.spec.podSelector.matchExpressions
+        return chosen and "Ingress" in self.spec.policyTypes and self.metadata.namespace == namespace
 
 
 def opened(document: dict[str, Any]) -> dict[str, Any]:
@@ -193,8 +221,8 @@ def opened(document: dict[str, Any]) -> dict[str, Any]:
     return document | {"spec": spec | {"serveConfigV2": inner[0]}}
 
 
-def check(document: dict[str, Any], *, fenced: bool) -> list[Finding]:
-    """document: as `opened`. fenced: a NetworkPolicy stands beside it."""
+def check(document: dict[str, Any], policies: list[Kubernetes]) -> list[Finding]:
+    """document: as `opened`. policies: each NetworkPolicy that stands beside it."""
     found = [*unknown(RayService, document)]
     service = read(RayService, document, (), found)
     if service is None:
@@ -204,7 +232,10 @@ def check(document: dict[str, Any], *, fenced: bool) -> list[Finding]:
         return [*found, Finding(CONFIG, "must be a text that holds a Serve config")]
     inner = serve.check(config, CONFIG)
     found += inner
-    found += _closed(cluster, fenced=fenced or cluster.networkPolicy is not None)
+    found += _closed(cluster)
+    if cluster.networkPolicy is None:
+        beside = [one for policy in policies if (one := read(NetworkPolicy, policy, (), found))]
+        found += _fenced(cluster, beside, service.metadata.namespace)
     if cluster.rayVersion != ray.__version__:
         found.append(Finding((*CLUSTER, "rayVersion"), f"is {cluster.rayVersion}, but this release runs on Ray {ray.__version__}"))
     head, workers = cluster.headGroupSpec.template, cluster.workerGroupSpecs
@@ -220,7 +251,7 @@ def check(document: dict[str, Any], *, fenced: bool) -> list[Finding]:
     return found
 
 
-def _closed(cluster: Cluster, *, fenced: bool) -> Iterator[Finding]:
+def _closed(cluster: Cluster) -> Iterator[Finding]:
     head: Place = (*CLUSTER, "headGroupSpec")
     if cluster.authOptions is None or cluster.authOptions.mode != "token":
         text = "must say mode: token; without one every pod that reaches the head can run code in the cluster"
@@ -231,9 +262,16 @@ def _closed(cluster: Cluster, *, fenced: bool) -> Iterator[Finding]:
             yield Finding(place, f"{kind} opens to the outside: {named({6379, 8265, 10001})}; only the serve service is for clients")
     if group.enableIngress:
         yield Finding((*head, "enableIngress"), f"opens {named({8265})}; use `kubectl port-forward`")
-    if not fenced:
-        text = f"every pod of the Kubernetes cluster reaches {named({6379, 8265, 10001})}: add a NetworkPolicy to this file"
-        yield Finding(head, text, harmless=True)
+
+
+def _fenced(cluster: Cluster, policies: list[NetworkPolicy], namespace: str | None) -> Iterator[Finding]:
+    groups = [("headGroupSpec",), *(("workerGroupSpecs", number) for number in range(len(cluster.workerGroupSpecs)))]
+    templates = [cluster.headGroupSpec.template, *(group.template for group in cluster.workerGroupSpecs)]
+    for place, template in zip(groups, templates, strict=True):
+        if not any(policy.covers(template, namespace) for policy in policies):
+            ports = named({6379, 8265, 10001} if template is cluster.headGroupSpec.template else {52365})
+            text = f"every pod of the Kubernetes cluster reaches {ports}: add a NetworkPolicy to this file that selects these pods"
+            yield Finding((*CLUSTER, *place), text, harmless=True)
 
 
 def _pod(template: Template, at: Place) -> Iterator[Finding]:

@@ -16,11 +16,12 @@ from jsonschema import Draft7Validator, ValidationError
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from serve_app.configs.finding import Finding, Place, meant
-from serve_app.configs.ports import NEVER_PUBLIC, named
+from serve_app.configs.ports import CLIENTS, PRIVILEGED, inner, named
 from serve_app.configs.variables import strange
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 EVERYBODY = ("0.0.0.0/0", "::/0")
+TCP = ("tcp", "6", "-1")  # the last is all protocols; of Ray's ports none is another's
 
 
 def check(document: Any) -> list[Finding]:
@@ -88,10 +89,15 @@ def _opened(group: dict[str, Any], at: Place) -> Iterator[Finding]:
     """Of an AWS security group."""
     for number, rule in enumerate(group.get("IpPermissions") or []):
         first, last = rule.get("FromPort", 0), rule.get("ToPort", 65535)
-        ports = range(first, last + 1) if str(rule.get("IpProtocol")) != "-1" and first >= 0 else range(65536)
+        protocol = str(rule.get("IpProtocol"))
+        if protocol not in TCP:
+            continue
+        ports = range(first, last + 1) if protocol != "-1" and first >= 0 else range(65536)
         sources = [one.get("CidrIp") for one in rule.get("IpRanges") or []] + [one.get("CidrIpv6") for one in rule.get("Ipv6Ranges") or []]
-        if set(sources) & set(EVERYBODY) and any(port in ports for port in NEVER_PUBLIC):
-            yield Finding((*at, number), f"opens to everybody: {named(ports)}")
+        if set(sources) & set(EVERYBODY) and (open_ones := inner(ports)):
+            text = f"of the ports above {PRIVILEGED} only {CLIENTS} is for clients: Ray's workers take any, and unpickle what they receive"
+            which = named(ports) or " to ".join(str(port) for port in sorted({open_ones[0], open_ones[-1]}))
+            yield Finding((*at, number), f"opens to everybody: {which}; {text}")
 
 
 def _variables(options: list[str]) -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Iterable
 
 NEVER_PUBLIC = {
     6379: "Ray's head (GCS): who may speak to it runs code on every node",
@@ -13,7 +13,15 @@ NEVER_PUBLIC = {
     9101: "HAProxy's metrics, where RAY_SERVE_ENABLE_HA_PROXY is set",
 }
 
+CLIENTS = 8000  # the service itself
+PRIVILEGED = 1024  # Ray takes none of these
+
 
 def named(ports: Container[int]) -> str:
     """'8265 (Ray's dashboard ...)' of each, for a message."""
     return ", ".join(f"{port} ({NEVER_PUBLIC[port]})" for port in NEVER_PUBLIC if port in ports)
+
+
+def inner(ports: Iterable[int]) -> list[int]:
+    """Those of `ports` that a process of Ray may listen on: its workers take any, and unpickle what they receive there."""
+    return [port for port in ports if port > PRIVILEGED and port != CLIENTS]

@@ -55,5 +55,8 @@ def prepare() -> None:
 
 def complain() -> None:
     """Say in the log what this node was started without. Its proxy read it when it started, so now is too late to set it."""
-    if missing := [name for name in EVERY_NODE if name not in os.environ]:
+    missing = [name for name in EVERY_NODE if name not in os.environ]
+    if os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
+        missing.append("RAY_AUTH_MODE=token (who reaches a port of Ray's runs code)")
+    if missing:
         logger.warning("start every node of Ray with these in its environment, as docs/operations.md says: %s", ", ".join(missing))

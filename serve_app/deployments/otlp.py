@@ -15,5 +15,6 @@ def exporter() -> list[Any]:
         from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError as error:
-        raise RuntimeError(f"tracing needs opentelemetry-exporter-otlp-proto-http: pip install 'faceswap-serve[otlp]' ({error})") from error
+        text = "tracing needs opentelemetry-exporter-otlp-proto-http: pip install -e '.[otlp]' in the checkout; docs/monitoring.md"
+        raise RuntimeError(f"{text} ({error})") from error
     return [BatchSpanProcessor(OTLPSpanExporter())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,21 @@ SERVE = [
         f"{APP}.args.ingress.max_dispatched: 256 calls (128 from each of 2 Ingress) must be below 256",
     ),
     (
+        "num_replicas: 2",
+        "num_replicas: 2\n        user_config: {ingress: {max_dispatched: 500}}",
+        f"{APP}.deployments[Ingress].user_config.ingress.max_dispatched: 1000 calls (500 from each of 2 Ingress) must be below 256",
+    ),
+    (
+        "num_cpus: 2",
+        "num_cpus: 2}\n        user_config: {pipeline: {in_flight: 40}",
+        f"{APP}.deployments[SwapPipeline].user_config.pipeline.in_flight: warning: 160 tasks (40 in each of 4 SwapPipeline) may be begun",
+    ),
+    (
+        "in_flight: 16",
+        "in_flight: 17",
+        f"{APP}.deployments[FaceSwapper].max_ongoing_requests: warning: 64 are fewer than the 68 tasks of all SwapPipeline",
+    ),
+    (
         "max_dispatched: 48",
         "max_dispatched: 8",
         "args.ingress.max_dispatched: warning: with 16 calls SwapPipeline never grows to 4 replicas",
@@ -177,7 +193,12 @@ def test_a_file_that_is_no_config_is_refused(tmp_path: Path, text: str | None, s
     assert said in result.stderr
 
 
-RULE = "{IpProtocol: tcp, FromPort: 8000, ToPort: 9000, IpRanges: [{CidrIp: 0.0.0.0/0}]}"
+def opened(ports: str, source: str = "IpRanges: [{CidrIp: 0.0.0.0/0}]", protocol: str = "tcp") -> str:
+    """A security group with this one rule."""
+    return f"security_group: {{IpPermissions: [{{IpProtocol: {protocol}, {ports}{source}}}]}}"
+
+
+RULE = "provider.security_group.IpPermissions[0]: opens to everybody: "
 LAUNCH = [
     ("max_workers: 4", "max_worker: 4", "max_worker: unknown key; did you mean max_workers?"),
     ("min_workers: 1", "min_worker: 1", "available_node_types.gpu.min_worker: unknown key; did you mean min_workers?"),
@@ -192,11 +213,10 @@ LAUNCH = [
         "ray start --address",
         "worker_start_ray_commands[1]: warning: starts Ray without RAY_AUTH_MODE",
     ),
-    (
-        "region: us-west-2",
-        f"security_group: {{IpPermissions: [{RULE}]}}",
-        "provider.security_group.IpPermissions[0]: opens to everybody: 8265",
-    ),
+    ("region: us-west-2", opened("FromPort: 8000, ToPort: 9000, "), f"{RULE}8265"),
+    ("region: us-west-2", opened("FromPort: 10002, ToPort: 52364, "), f"{RULE}10002 to 52364; of the ports above 1024 only 8000 is"),
+    ("region: us-west-2", opened("FromPort: 8001, ToPort: 8001, "), f"{RULE}8001; "),
+    ("region: us-west-2", opened("", "Ipv6Ranges: [{CidrIpv6: '::/0'}]", "'-1'"), f"{RULE}6379"),
     (
         "RAY_AUTH_MODE=token ray start --head",
         "RAY_SERVE_ENABLE_HA_PROXY=1 RAY_AUTH_MODE=token ray start --head",
@@ -213,16 +233,33 @@ def test_a_mistake_in_a_file_of_the_launcher_is_found(tmp_path: Path, old: str, 
     assert result.exit_code == (0 if "warning: " in said else 1)
 
 
+FINE = [
+    opened("FromPort: 22, ToPort: 22, "),
+    opened("FromPort: 8000, ToPort: 8000, "),
+    opened("FromPort: 8, ToPort: -1, ", protocol="icmp"),
+    opened("FromPort: 51820, ToPort: 51820, ", protocol="udp"),
+    opened("FromPort: 0, ToPort: 65535, ", "IpRanges: [{CidrIp: 10.0.0.0/16}]"),
+]
+
+
+@pytest.mark.parametrize("group", FINE)
+def test_what_a_security_group_may_open(tmp_path: Path, group: str) -> None:
+    result = check(changed(tmp_path, LAUNCHER, "region: us-west-2", f"region: us-west-2\n  {group}"))
+    assert result.stderr == ""
+    assert result.exit_code == 0
+
+
 def test_the_machines_of_ones_own_in_the_comment_are_right(tmp_path: Path) -> None:
-    """The block `provider: local` of cluster.yaml, put in place of AWS's as the comment says."""
+    """The block `provider: local` of cluster.yaml, put in place of those that the comment names."""
     lines = (ROOT / LAUNCHER).read_text().splitlines()
     start = lines.index("# provider:")
+    out = re.findall(r"`(\w+)`", "".join(lines[lines.index("# Machines of your own instead:") : start]))
     block = [line.removeprefix("# ") for line in lines[start : start + 5]]
     assert block[-1].startswith("auth: ")
     kept, leave_out = [], False
     for line in lines:
         if line and not line.startswith((" ", "#")):
-            leave_out = line.startswith(("provider:", "auth:", "available_node_types:", "head_node_type:", "max_workers:"))
+            leave_out = line.partition(":")[0] in out
         if not leave_out:
             kept.append(line)
     (file := tmp_path / "cluster.yaml").write_text("\n".join([*kept, *block]))
@@ -264,8 +301,20 @@ OPERATED = [
         "containers[ray-head].ports[0]: opens",
     ),
     ("kind: NetworkPolicy", "kind: ConfigMap", f"{CLUSTER}.headGroupSpec: warning: every pod of the Kubernetes cluster reaches 6379"),
-    ("envFrom: *environment", "env: []", f"{CLUSTER}.workerGroupSpecs[gpu].template: warning: the envFrom of the Ray container"),
-    ("envFrom: *environment", "env: [{name: FACESWAP_BLOB_URL}]", "there is no such variable; did you mean FACESWAP_BLOBS_URL?"),
+    (
+        "podSelector: &pods {matchLabels: {app: faceswap}}",
+        "podSelector: &pods {matchLabels: {app: fs}}",
+        "headGroupSpec: warning: every pod",
+    ),
+    ("podSelector: &pods {matchLabels: {app: faceswap}}", "podSelector: &pods {matchLabels: {app: fs}}", "[gpu]: warning: every pod"),
+    ("policyTypes: [Ingress]", "policyTypes: [Egress]", f"{CLUSTER}.headGroupSpec: warning: every pod"),
+    (
+        "metadata: {name: faceswap}\nspec:\n  podSelector",
+        "metadata: {name: faceswap, namespace: b}\nspec:\n  podSelector",
+        "warning: every pod",
+    ),
+    ("envFrom: *environment\n", "\n", f"{CLUSTER}.workerGroupSpecs[gpu].template: warning: the envFrom of the Ray container"),
+    ("env: *drain", "env: [{name: FACESWAP_BLOB_URL}]", "there is no such variable; did you mean FACESWAP_BLOBS_URL?"),
     ('nvidia.com/gpu: "1"}', "}", f"{CLUSTER}.workerGroupSpecs: a replica wants 0.6 GPUs, but no pod has nvidia.com/gpu"),
     (
         "maxReplicas: 4",

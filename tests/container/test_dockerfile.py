@@ -48,10 +48,10 @@ def test_it_runs_as_nobody_in_particular_and_can_be_started_with_another_command
 
 
 def test_rays_launcher_finds_what_it_needs() -> None:
-    """It starts login shells in the container, copies with rsync, and asks the image for HOME."""
+    """It starts login shells in the container, copies with rsync, asks the image for HOME, and goes on by ssh from the head's container."""
     assert environment()["HOME"]
     made = "\n".join(step.text for step in steps() if step.name == "RUN")
-    assert " rsync " in made
+    assert {"rsync", "openssh-client"} <= set(made.split())
     assert environment()["PATH"].partition(":")[0] in made[: made.index("/etc/profile.d/")]
 
 
