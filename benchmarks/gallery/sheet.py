@@ -49,7 +49,9 @@ def _cell(studio: Studio, swap: Shot | Refused | None, title: Sequence[str] = ()
         return _tile(None, [])
     if isinstance(swap, Refused):
         return _tile(None, [*title, "refused:", *(swap.why[at : at + 26] for at in range(0, min(len(swap.why), 130), 26))])
-    lines = [*title, f"seam {swap.fit.seam:.2f}  points {100 * swap.fit.landmarks:.1f} %", f"lead {swap.lead:.2f}  gain {swap.gain:.2f}"]
+    fit = f"seam {swap.fit.seam:.2f}  points {100 * swap.fit.landmarks:.1f} %"
+    identity = f"lead {swap.lead:.2f}  first {swap.first:.2f}  gain {swap.gain:.2f}"
+    lines = [*title, fit, identity]
     return _tile(crop(swap.result, studio.person(swap.target), SIDE), lines, INK if all(gate.holds(swap) for gate in GATES) else RED)
 
 
