@@ -192,8 +192,8 @@ async def test_a_model_call_that_lasts_is_left_when_the_task_is_cancelled(servic
     left = asyncio.Event()
 
     async def never() -> None:
-        await service.store.cancel(task.id)
         try:
+            await service.store.cancel(task.id)  # which others may hear of before it returns
             await asyncio.Event().wait()
         finally:
             left.set()
