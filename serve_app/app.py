@@ -28,6 +28,8 @@ from serve_app.tasks.blobs import folder_of
 from serve_app.tasks.database import is_sqlite
 from serve_app.tasks.migrate import migrate
 
+HEALTH_CHECK_S = 3.0  # Serve replaces a replica after three that failed
+
 
 def build(settings: Settings) -> Application:
     """The application of config/local.yaml; its `args` are `settings`. Brings the database to this release's tables."""
@@ -52,4 +54,4 @@ def graph(settings: Settings) -> Application:
 
 def deployment(cls: type[Any]) -> Deployment:
     """`serve.deployment`, whose own annotation is wrong for a bare class. Replicas, CPUs and limits stand in the Serve config file."""
-    return cast(Deployment, serve.deployment(cls))
+    return cast(Deployment, serve.deployment(cls, health_check_period_s=HEALTH_CHECK_S))

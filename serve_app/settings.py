@@ -203,7 +203,7 @@ class PipelineSettings(Group):
     drain_s: float = Field(
         15.0, ge=0, description="when `faceswap serve` is stopped: what is worked on has so long to end; the rest waits for the next start"
     )
-    max_attempts: int = Field(3, ge=1, description="claims of one task before it fails")
+    max_attempts: int = Field(3, ge=1, description="attempts at one task that may be lost before it fails; the last is made alone")
 
     @model_validator(mode="after")
     def _renews_in_time(self) -> PipelineSettings:

@@ -26,9 +26,20 @@ logger = logging.getLogger(__name__)
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
+# Who refuses at once has the shortest queue, and Serve would send it everything.
+REFUSAL_S = 1.0
+
 
 class BatchQueueFull(RuntimeError):
     """More items are waiting than the replica may hold."""
+
+
+class EngineBroke(RuntimeError):
+    """The engine broke while it ran these items, or others of their batch: it fails at its own test items since."""
+
+
+class EngineOut(RuntimeError):
+    """The engine broke before it was given these items, and says nothing about them."""
 
 
 @dataclass(slots=True)
@@ -47,6 +58,10 @@ class Batcher(Generic[Item, Result]):
     one. An item that the engine refuses is answered with its FaceError. A batch that fails otherwise is halved and
     tried again until the item at fault stands alone: only its call fails. A cancelled call's waiting items leave, also those
     that wait for such another try.
+
+    Before an item that stands alone fails, the engine is warmed up again. Where it can be, the item has another run, and keeps the error
+    of that one. Where it cannot, the engine is at fault (a device that is lost, or whose memory is full): it takes nothing more, and
+    check_health raises until a warm-up succeeds.
     """
 
     def __init__(
@@ -67,6 +82,7 @@ class Batcher(Generic[Item, Result]):
         self.batch_sizes: deque[int] = deque(maxlen=1000)
         self._max_queued = max_queued
         self._held = self._done = 0
+        self._broken = ""  # why
         self._free = engine.slots
         self._most = engine.buckets[-1]
         self._calls: deque[deque[Entry]] = deque()
@@ -81,11 +97,17 @@ class Batcher(Generic[Item, Result]):
         return {**self.engine.info(), "items": str(self._done), "mean batch": f"{mean:.2f}"}
 
     async def __call__(self, items: Sequence[Item]) -> list[Result | FaceError]:
-        """Results of `items`, in order. Raises BatchQueueFull, or the first error of an item that is no FaceError."""
+        """Results of `items`, in order.
+
+        Raises BatchQueueFull, EngineOut, EngineBroke, or the first error of an item that is no FaceError.
+        """
         if self._held + len(items) > self._max_queued:
             raise BatchQueueFull(f"{self._held} items are held, {len(items)} more would pass the limit of {self._max_queued}")
         self._held += len(items)
         try:
+            if self._broken:
+                await asyncio.sleep(REFUSAL_S)
+                raise EngineOut(self._broken)
             prepared = await self._on_cpu(self.engine.pre, [(item,) for item in items])
             raws = await self._on_device(prepared)
             outcomes = await self._on_cpu(self.engine.post, list(zip(items, raws, strict=True)))
@@ -95,6 +117,11 @@ class Batcher(Generic[Item, Result]):
             if isinstance(outcome, BaseException) and not isinstance(outcome, FaceError):
                 raise outcome
         return outcomes
+
+    async def check_health(self) -> None:
+        """Raises EngineOut where the engine broke and still cannot be warmed up. Costs nothing otherwise, and no run waits for it."""
+        if self._broken and not await self._works():
+            raise EngineOut(self._broken)
 
     def use_buckets(self, sizes: Sequence[int]) -> None:
         """From the next batch on, none is larger than the largest of these that the engine was made for; than its smallest, if of none."""
@@ -143,15 +170,21 @@ class Batcher(Generic[Item, Result]):
 
     async def _occupy_slot(self, batch: list[Entry]) -> None:
         try:
-            await self._run(batch)
+            if self._broken:
+                _fail(batch, EngineOut(self._broken))
+            else:
+                await self._run(batch)
         finally:
             self._free += 1
             self._fill_slots()
 
-    async def _run(self, batch: list[Entry]) -> None:
+    async def _run(self, batch: list[Entry], error: Exception | None = None) -> None:
+        """error: what this item, alone, ended in the first time."""
         batch = [entry for entry in batch if not entry.raw.done()]
         if not batch:
             return
+        if self._broken:  # under the other half
+            return _fail(batch, EngineBroke(self._broken))
         self.batch_sizes.append(len(batch))
         self._done += len(batch)
         began = time.time_ns()
@@ -159,20 +192,40 @@ class Batcher(Generic[Item, Result]):
             raws = await asyncio.get_running_loop().run_in_executor(self._device, self.engine.run, [entry.prepared for entry in batch])
             if len(raws) != len(batch):
                 raise RuntimeError(f"the engine answered {len(raws)} results for {len(batch)} items")
-        except Exception as error:
+        except Exception as raised:
             self._record(BATCHES_FAILED, model=self._model)
-            if len(batch) > 1:
-                logger.warning("a batch of %d failed (%s: %s), trying its halves", len(batch), type(error).__name__, error)
-                middle = len(batch) // 2
-                await self._run(batch[:middle])
-                await self._run(batch[middle:])
-            elif not batch[0].raw.done():  # its call may have been cancelled meanwhile
-                batch[0].raw.set_exception(error)
-            return
+            return await self._after(batch, raised, again=error is not None)
         self._note(batch, began, time.time_ns())
         for entry, raw in zip(batch, raws, strict=True):
             if not entry.raw.done():
                 entry.raw.set_result(raw)
+
+    async def _after(self, batch: list[Entry], error: Exception, *, again: bool) -> None:
+        """What becomes of a batch that failed. again: it is one item, which did so before."""
+        if len(batch) > 1:
+            logger.warning("a batch of %d failed (%s: %s), trying its halves", len(batch), type(error).__name__, error)
+            middle = len(batch) // 2
+            await self._run(batch[:middle])
+            await self._run(batch[middle:])
+        elif again:
+            _fail(batch, error)
+        elif await self._works():
+            await self._run(batch, error)
+        else:
+            _fail(batch, EngineBroke(self._broken))
+
+    async def _works(self) -> bool:
+        """Whether it can be warmed up, in a place on the device."""
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._device, self.engine.warm_up)
+        except Exception as error:
+            self._broken = f"{type(error).__name__}: {error}"
+            logger.error("engine %s is broken: it cannot be warmed up again (%s)", self._model, self._broken)
+            return False
+        if self._broken:
+            logger.warning("engine %s works again", self._model)
+        self._broken = ""
+        return True
 
     def _note(self, batch: list[Entry], began_ns: int, ended_ns: int) -> None:
         model, record = self._model, self._record
@@ -182,3 +235,9 @@ class Batcher(Generic[Item, Result]):
         record(BATCH_SECONDS, (ended_ns - began_ns) / 1e9, model=model)
         calls = {id(entry.call): entry.call for entry in batch}.values()
         tracing.add(f"batch {model}", calls, began_ns, ended_ns, size=len(batch), calls=len(calls))
+
+
+def _fail(batch: Sequence[Entry], error: Exception) -> None:
+    for entry in batch:
+        if not entry.raw.done():  # its call may have been cancelled meanwhile
+            entry.raw.set_exception(error)

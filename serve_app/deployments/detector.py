@@ -34,5 +34,10 @@ class FaceDetector:
     async def identify(self, faces: Sequence[FaceSquare]) -> list[Floats | FaceError]:
         return await self._identify(faces)
 
+    async def check_health(self) -> None:
+        """Ray Serve calls this every `health_check_period_s`, and replaces a replica that raises three times in a row."""
+        for batcher in (self._detect, self._identify):
+            await batcher.check_health()
+
     async def info(self) -> dict[str, dict[str, str]]:
         return {"detect": self._detect.info(), "identify": self._identify.info()}

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -71,6 +72,9 @@ class SwapPipeline:
 
     Calls above that wait here, before their claim. A task that has been claimed waits for the database, the store of the pictures and
     the models as long as they are down, until its deadline: then it fails here, or by an Ingress where the database is down still.
+
+    The last attempt at a task that was lost before is made alone: nothing else is worked on in this process meanwhile. So a picture that
+    kills the process takes no other task to its end, whoever sends it.
     """
 
     def __init__(self, settings: Settings, detector: DeploymentHandle[Any], swapper: DeploymentHandle[Any]) -> None:
@@ -88,6 +92,7 @@ class SwapPipeline:
         self._leases = Leases(self._store, lease_s=settings.pipeline.lease_s, renew_s=settings.pipeline.renew_s)
         self._database, self._pictures = Patient("the database"), Patient("the store of the pictures")
         self._slots, self._memory = Budget(settings.in_flight), Budget(_megapixels(settings))
+        self._process = Budget(sys.maxsize)  # whoever works has a part of it, or all
         most_bytes = settings.pipeline.remember_mb * 1_000_000
         self._sources = Sources(seconds=settings.pipeline.remember_s, most_bytes=most_bytes, record=self._record)
         self._threads = ThreadPoolExecutor(settings.pipeline.threads, thread_name_prefix="picture")
@@ -111,11 +116,14 @@ class SwapPipeline:
         ticket: the caller's name for this call; the task's lease is held under it. Raises DatabaseUnavailable where the claim does.
         """
         async with self._slots.lend(1):
-            task = None if self._draining else await self._claim(ticket)
-            if task is None:
-                return False
-            with about(task=task.id, key=task.owner), tracing.resumed("swap", task.traceparent, task=task.id, attempt=task.attempt):
-                await self._run(task, ticket)
+            async with self._process.lend(1):
+                task = None if self._draining else await self._claim(ticket)
+                if task is None:
+                    return False
+                if not self._is_last(task):
+                    await self._run(task, ticket, contextlib.nullcontext())
+                    return True
+            await self._run(task, ticket, self._process.lend(sys.maxsize))
             return True
 
     async def drain(self) -> int:
@@ -129,8 +137,8 @@ class SwapPipeline:
 
     async def detect(self, data: bytes) -> dict[str, object]:
         """The faces of a picture file; `error` alone where it cannot be looked at. Tasks and such pictures share the memory."""
-        amount = await asyncio.get_running_loop().run_in_executor(self._threads, pixels, data)
-        async with contextlib.AsyncExitStack() as memory:
+        async with self._process.lend(1), contextlib.AsyncExitStack() as memory:
+            amount = await asyncio.get_running_loop().run_in_executor(self._threads, pixels, data)
             await memory.enter_async_context(self._memory.lend(amount))
             crew = await memory.enter_async_context(Crew(self._threads))
             try:
@@ -138,10 +146,16 @@ class SwapPipeline:
             except SwapError as error:
                 return {"error": str(error)}
 
-    async def _run(self, task: Task, ticket: str) -> None:
-        logger.info("task %s claimed, attempt %d", task.id, task.attempt)
+    async def _run(self, task: Task, ticket: str, company: AbstractAsyncContextManager[None]) -> None:
+        """company: entered once the lease is kept; what else this process may do meanwhile."""
+        number = task.losses + 1
+        with about(task=task.id, key=task.owner), tracing.resumed("swap", task.traceparent, task=task.id, attempt=number):
+            logger.info("task %s claimed, attempt %d", task.id, number)
+            await self._attempt(task, ticket, company)
+
+    async def _attempt(self, task: Task, ticket: str, company: AbstractAsyncContextManager[None]) -> None:
         try:
-            async with self._leases.kept(task) as lease:
+            async with self._leases.kept(task) as lease, company:
                 await self._work(lease)
         except TaskLost:
             logger.info("task %s was lost: cancelled, failed, or taken up by another", task.id)
@@ -169,6 +183,7 @@ class SwapPipeline:
         cause: Cause | None
         try:
             async with asyncio.timeout_at(self._deadline(task)) as limit:
+                await self._begin(task)
                 made = await self._make(task, stages)
         except (ModelsUnavailable, TaskLost):
             raise
@@ -242,6 +257,14 @@ class SwapPipeline:
         if swapped.output:
             properties["output"] = swapped.output
         return Made(key, name, properties)
+
+    def _is_last(self, task: Task) -> bool:
+        """A further loss would be its end. A first attempt is none: where `max_attempts` is 1, all would be."""
+        return bool(task.losses) and task.losses + 1 >= self._settings.max_attempts
+
+    async def _begin(self, task: Task) -> None:
+        if task.fence > 1 and not await self._database(partial(self._store.begin, task)):
+            raise TaskLost
 
     async def _found(self, task: Task) -> None:
         if not await self._database(partial(self._store.advance, task, 50)):

@@ -11,16 +11,18 @@ from ray.exceptions import NodeDiedError, ObjectLostError, ObjectStoreFullError,
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
-from serve_app.deployments.batcher import BatchQueueFull
+from serve_app.deployments.batcher import BatchQueueFull, EngineBroke, EngineOut
 from serve_app.deployments.retry import pauses
 from serve_app.vision.face import FaceError, Faces, FaceSquare, Floats, Frame, Patch, SwapItem
 
 logger = logging.getLogger(__name__)
 
-# Nobody took the call: no replica, or a full queue. It says nothing about the items and may be made again as often as there is time.
-REFUSED = (BackPressureError, DeploymentUnavailableError, BatchQueueFull, ObjectStoreFullError)
-# A replica died, before it had answered or with its answer: large ones stay in the memory of its node until they are fetched.
-DIED = (RayActorError, NodeDiedError, ObjectLostError)
+# Nobody took the call: no replica, a full queue, a broken engine. It says nothing about the items and may be made again as often as there
+# is time.
+REFUSED = (BackPressureError, DeploymentUnavailableError, BatchQueueFull, EngineOut, ObjectStoreFullError)
+# A replica died, before it had answered or with its answer: large ones stay in the memory of its node until they are fetched. One whose
+# engine broke is as good as dead: Serve will replace it.
+DIED = (RayActorError, NodeDiedError, ObjectLostError, EngineBroke)
 MOST_DEATHS = 3
 FIRST_PAUSE_S, MOST_PAUSE_S = 0.2, 3.0
 

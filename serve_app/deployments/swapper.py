@@ -29,5 +29,9 @@ class FaceSwapper:
     async def swap(self, items: Sequence[SwapItem]) -> list[Patch | FaceError]:
         return await self._swap(items)
 
+    async def check_health(self) -> None:
+        """Ray Serve calls this every `health_check_period_s`, and replaces a replica that raises three times in a row."""
+        await self._swap.check_health()
+
     async def info(self) -> dict[str, dict[str, str]]:
         return {"swap": self._swap.info()}

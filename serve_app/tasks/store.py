@@ -101,7 +101,8 @@ class TaskStore(Acceptance):
         return task if removed else None
 
     async def claim(self, holder: str, lease_s: float) -> Task | None:
-        """Take the best waiting task for `lease_s` seconds; None when there is none. Counts as an attempt.
+        """Take the best waiting task for `lease_s` seconds; None when there is none. Counts as an attempt where it is the
+        task's first; `begin` counts the others.
 
         Interactive tasks go before those of the mode relax, but for every tenth claim of this store; among them keys take turns by their
         weights (see turns.py), each with its oldest task. A task past its deadline is never taken.
@@ -116,6 +117,13 @@ class TaskStore(Acceptance):
         return await self._database.write(
             lambda connection: transitions.claim(connection, holder, now, now + ms(lease_s), relax_first=relax_first)
         )
+
+    async def begin(self, task: Task) -> bool:
+        """The work on a claimed task begins: an attempt, which counts unless it is given back. False when it is not the caller's any more.
+
+        A worker that claims a task again may so wait for the right moment; what dies until then costs the task nothing. May be repeated.
+        """
+        return await self._database.write(partial(transitions.begin, task=task))
 
     async def advance(self, task: Task, progress: int) -> bool:
         """IN_PROGRESS, `progress` percent done (at most 99, never falling). False when the task is not the caller's any more."""
@@ -145,7 +153,10 @@ class TaskStore(Acceptance):
         return await self._end(task, {"status": Status.FAILURE, "fail_reason": reason}, properties, cause)
 
     async def release(self, task: Task) -> bool:
-        """Let another worker have the task at once, without counting the attempt. False when it is not the caller's any more."""
+        """Let another worker have the task at once, and do not count the attempt. `task` is as it was claimed.
+
+        False when it is not the caller's any more.
+        """
         return await self._database.write(lambda connection: transitions.release(connection, task))
 
     async def take_expired(self, limit: int) -> int:

@@ -63,7 +63,7 @@ class Task:
     """One task as a commit left it. Times are milliseconds since the epoch.
 
     progress: 0 to 100, never falling. result: key of the picture's bytes. result_name: last segment of its URL.
-    attempt: how many claims count against it. fence: grows with each claim; a write that names an older one is refused.
+    attempt: how often work on it was begun and not given back. fence: grows with each claim; a write that names an older one is refused.
     lease_until: when the lease of the worker that has it runs out; None while it waits and after its end. owner: as in NewTask.
     deadline: when it fails, wherever it stands; 0 only in what an older release wrote down of a task.
     hook_error: why its hook was given up, without the hook's URL. options, traceparent: as in NewTask.
@@ -92,6 +92,11 @@ class Task:
     hook_error: str | None = None
     options: dict[str, Any] | None = None
     traceparent: str | None = None
+
+    @property
+    def losses(self) -> int:
+        """Of a task as a claim returned it: how many attempts had been lost by then. Only the first claim counts itself."""
+        return self.attempt - 1 if self.fence == 1 else self.attempt
 
 
 def new_id(now: int) -> str:

@@ -33,7 +33,7 @@ def _claim(asked: Asked) -> Any:
         .values(
             status=case((tasks.c.status == Status.NOT_START, Status.SUBMITTED), else_=tasks.c.status),
             start_time=func.coalesce(tasks.c.start_time, bindparam("now")),
-            attempt=tasks.c.attempt + 1,
+            attempt=case((tasks.c.fence == 0, 1), else_=tasks.c.attempt),  # see `begin`
             fence=tasks.c.fence + 1,
             lease_until=bindparam("until"),
             lease_owner=bindparam("holder"),
@@ -55,7 +55,8 @@ _PROGRESS = (
     .values(progress=case((tasks.c.progress < bindparam("reached"), bindparam("reached")), else_=tasks.c.progress))
 )
 _RENEW = update(tasks).where(_held).values(lease_until=bindparam("until"))
-_RELEASE = update(tasks).where(_held).values(**_no_lease, attempt=tasks.c.attempt - 1)
+_BEGIN = update(tasks).where(_held).values(attempt=bindparam("attempts"))
+_RELEASE = update(tasks).where(_held).values(**_no_lease, attempt=bindparam("attempts"))
 _END = update(tasks).where(_held).values(finish_time=bindparam("now"), lease_until=None, lease_owner=None).returning(*COLUMNS)
 _ENDED_SO = select(
     exists().where(
@@ -139,9 +140,14 @@ def renew(connection: Connection, task: Task, until: int) -> bool:
     return connection.execute(_RENEW, {**_lease_of(task), "until": until}).rowcount == 1
 
 
+def begin(connection: Connection, task: Task) -> bool:
+    """The attempt counts. That of a task's first claim does at once: nearly all have no other, and so no further commit."""
+    return connection.execute(_BEGIN, {**_lease_of(task), "attempts": task.losses + 1}).rowcount == 1
+
+
 def release(connection: Connection, task: Task) -> bool:
     """Waiting again, the attempt not counted."""
-    return connection.execute(_RELEASE, _lease_of(task)).rowcount == 1
+    return connection.execute(_RELEASE, {**_lease_of(task), "attempts": task.losses}).rowcount == 1
 
 
 def expire(connection: Connection, holder: str, now: int) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 
 import pytest
 
-from serve_app.deployments.batcher import Batcher, BatchQueueFull
+from serve_app.deployments import batcher as batchers
+from serve_app.deployments.batcher import Batcher, BatchQueueFull, EngineBroke, EngineOut
 from serve_app.vision.face import FaceError
 from tests.recorded import Recorded
 
@@ -21,8 +22,11 @@ class Gate:
         self.batches: list[list[object]] = []
         self.started = threading.Semaphore(0)
         self.open = threading.Event()
+        self.broken = False
 
-    def warm_up(self) -> None: ...
+    def warm_up(self) -> None:
+        if self.broken:
+            raise RuntimeError("no device")
 
     def info(self) -> dict[str, str]:
         return {}
@@ -38,6 +42,10 @@ class Gate:
         assert self.open.wait(10)
         if "poison" in batch:
             raise ValueError("poison")
+        if "breaks" in batch:
+            self.broken = True
+        if self.broken:
+            raise MemoryError("no device")
         return list(batch)
 
     def post(self, item: object, raw: object) -> object:
@@ -166,6 +174,41 @@ async def test_an_engine_that_loses_a_result_is_an_error_not_a_hang() -> None:
         await batcher(engine)([1])
 
 
+async def test_an_item_that_fails_once_has_another_run() -> None:
+    engine = Gate()
+    engine.open.set()
+    run, errors = engine.run, [MemoryError("for a moment")]
+
+    def fails_once(batch: Sequence[object]) -> list[object]:
+        if errors:
+            raise errors.pop()
+        return run(batch)
+
+    engine.run = fails_once  # type: ignore[method-assign]
+    assert await batcher(engine)([1]) == [10]
+
+
+async def test_an_engine_that_broke_is_told_from_its_items_until_it_can_be_warmed_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who shared the batch hears that it broke under them; who waited, or came later, that nobody took the call."""
+    monkeypatch.setattr(batchers, "REFUSAL_S", 0.01)
+    engine = Gate(buckets=(2,))
+    batch = batcher(engine)
+    await batch.check_health()
+    first = asyncio.create_task(batch([0]))
+    await engine.running()
+    rest = await calls(batch, [1], ["breaks"], [3])
+    engine.open.set()
+    assert await first == [0]
+    outcomes = await asyncio.gather(*rest, batch([4]), return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [EngineBroke, EngineBroke, EngineOut, EngineOut]
+    assert engine.batches == [[0], [1, "breaks"], [1]], "no more than that is tried"
+    with pytest.raises(EngineOut, match="RuntimeError: no device"):
+        await batch.check_health()
+    engine.broken = False  # whoever had its memory left
+    await batch.check_health()
+    assert await batch([5]) == [50]
+
+
 async def test_it_says_how_many_items_it_was_given_and_in_how_large_batches() -> None:
     engine = Gate()
     batch = batcher(engine)
@@ -188,7 +231,7 @@ async def test_runs_are_counted_with_the_room_that_they_had() -> None:
     assert recorded.counted == {
         ("batch_items", "swap"): 4,  # 1, 2, and 4 and 5; "poison" was never answered
         ("batch_places", "swap"): 12,
-        ("batches_failed", "swap"): 3,  # all four, two of them, and "poison" alone
+        ("batches_failed", "swap"): 4,  # all four, two of them, and "poison" alone, twice
     }
     assert recorded.every["batch_size", "swap"] == [1, 1, 2]
     assert len(recorded.every["batch_seconds", "swap"]) == 3

@@ -192,8 +192,8 @@ async def test_a_model_call_that_lasts_is_left_when_the_task_is_cancelled(servic
     left = asyncio.Event()
 
     async def never() -> None:
-        await service.store.cancel(task.id)
         try:
+            await service.store.cancel(task.id)  # which others may hear of before it returns
             await asyncio.Event().wait()
         finally:
             left.set()
@@ -387,6 +387,53 @@ async def test_a_drained_pipeline_ends_what_it_can_and_gives_back_the_rest(make:
         (Status.SUCCESS, 1, None),
     ]
     assert not await service.pipeline.run_next("another"), "nothing is claimed any more"
+
+
+async def test_the_last_attempt_is_made_alone_and_counts_when_it_begins(make: Callable[..., Service]) -> None:
+    """Beside it nothing is worked on, and nobody's picture is looked at: what dies with it died of it."""
+    service = make(in_flight=4, max_attempts=2)
+    swaps: list[asyncio.Event] = []
+
+    async def swap() -> None:
+        swaps.append(asyncio.Event())
+        await swaps[-1].wait()
+
+    async def until(fulfilled: Callable[[], bool]) -> None:
+        async with asyncio.timeout(10):
+            while not fulfilled():
+                await asyncio.sleep(0.01)
+
+    async def states() -> list[tuple[Status, int]]:
+        return [(task.status, task.attempt) for task in await service.store.get_many(ids)]
+
+    service.at["swap"] = swap
+    lost = await service.submit()
+    assert await service.store.claim("dead", 30)
+    ordinary = await service.submit()
+    calls = [asyncio.create_task(service.pipeline.run_next("ordinary"))]
+    await until(lambda: len(swaps) == 1)
+    await service.store.expire("dead")
+    assert await service.store.take_expired(1) == 1
+    calls.append(asyncio.create_task(service.pipeline.run_next("last")))
+    waiting = service.pipeline._process
+    await until(lambda: len(waiting._waiting) == 1)
+    ids = [lost.id, ordinary.id, (await service.submit()).id]
+    calls.append(asyncio.create_task(service.pipeline.run_next("after it")))
+    looks = asyncio.create_task(service.pipeline.detect(HANKS.read_bytes()))
+    await until(lambda: len(waiting._waiting) == 3)
+    assert await states() == [(Status.SUBMITTED, 1), (Status.IN_PROGRESS, 1), (Status.NOT_START, 0)], (
+        "were all to die now, it is no attempt"
+    )
+    swaps[0].set()
+    await until(lambda: len(swaps) == 2)
+    assert await states() == [(Status.IN_PROGRESS, 2), (Status.SUCCESS, 1), (Status.NOT_START, 0)]
+    assert not looks.done()
+    swaps[1].set()
+    await until(lambda: len(swaps) == 3)
+    swaps[2].set()
+    assert await asyncio.wait_for(asyncio.gather(*calls), 10) == [True] * 3
+    assert (await looks)["count"] == 1
+    assert await states() == [(Status.SUCCESS, 2), (Status.SUCCESS, 1), (Status.SUCCESS, 1)]
 
 
 async def test_what_is_worked_on_at_a_time_changes_without_a_restart(make: Callable[..., Service]) -> None:

@@ -66,7 +66,7 @@ async def test_what_a_dead_call_had_claimed_waits_at_once(table: Table) -> None:
     assert table.waiting == [1]
     again = await table.store.claim("other", 30)
     assert again is not None
-    assert (again.id, again.attempt) == (task.id, 2)
+    assert (again.id, again.losses) == (task.id, 1)
 
 
 async def test_tasks_past_their_deadline_end_and_their_pictures_go(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:

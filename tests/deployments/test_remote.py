@@ -11,7 +11,7 @@ from ray.exceptions import ActorDiedError, ObjectFetchTimedOutError, ObjectLostE
 from ray.serve.exceptions import BackPressureError
 
 from serve_app.deployments import remote
-from serve_app.deployments.batcher import BatchQueueFull
+from serve_app.deployments.batcher import BatchQueueFull, EngineBroke, EngineOut
 from serve_app.deployments.remote import MOST_DEATHS, Attempt, ModelsUnavailable, RemoteModels
 
 
@@ -47,7 +47,7 @@ def models(answer: Callable[..., Awaitable[Any]]) -> RemoteModels:
 
 
 async def test_a_refused_call_is_made_again_however_often_and_is_no_death() -> None:
-    errors: list[Exception] = [BackPressureError(1, 1), BatchQueueFull("full")] * 10
+    errors: list[Exception] = [BackPressureError(1, 1), BatchQueueFull("full"), EngineOut("no device")] * 10
 
     async def answer(items: list[Any]) -> list[Any]:
         if errors:
@@ -68,14 +68,15 @@ async def test_an_answer_that_was_lost_with_its_node_is_asked_for_again() -> Non
     assert await swap(models(answer).attempt()) == ["item"]
 
 
-async def test_a_few_deaths_are_survived_and_one_more_is_the_tasks_own_fault() -> None:
+@pytest.mark.parametrize("death", [ActorDiedError(), EngineBroke("no device")], ids=lambda error: type(error).__name__)
+async def test_a_few_deaths_are_survived_and_one_more_is_the_tasks_own_fault(death: Exception) -> None:
     deaths = MOST_DEATHS - 1
 
     async def answer(items: list[Any]) -> list[Any]:
         nonlocal deaths
         if deaths:
             deaths -= 1
-            raise ActorDiedError
+            raise death
         return items
 
     replicas = models(answer)

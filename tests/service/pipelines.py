@@ -77,9 +77,12 @@ async def site(
     batch_s: float = 0,
     pipelines: int = 1,
     models: dict[str, Any] | None = None,
+    swapper: type[FaceSwapper] = FaceSwapper,
+    pipeline: type[SwapPipeline] = SwapPipeline,
     **settings: float,
 ) -> AsyncIterator[Site]:
-    """slow: the models whose batches take batch_s. models: options of their deployments, LIGHT where there are none.
+    """slow: the models whose batches take batch_s. models: options of their deployments, LIGHT where there are none. swapper, pipeline:
+    what is deployed for them.
     settings: of the pipelines, which are applications `name-0` and so on.
 
     Serve must be running (fixture `client`).
@@ -88,16 +91,17 @@ async def site(
     migrate(common.database)
     costly = common.model_copy(update={"fake": FakeSettings(seconds=batch_s)})
     options = LIGHT if models is None else models
-    bound = [deployment(cls).options(**options).bind(costly if cls.__name__ == slow else common) for cls in (FaceDetector, FaceSwapper)]
+    classes = (FaceDetector, swapper)
+    bound = [deployment(cls).options(**options).bind(costly if cls.__name__ == slow else common) for cls in classes]
     names = [f"{name}-{number}" for number in range(pipelines)]
     try:
-        handles = [await _run(names[0], deployment(SwapPipeline).options(**LIGHT).bind(common, *bound))]
-        detector, swapper = (serve.get_deployment_handle(cls.__name__, names[0]) for cls in (FaceDetector, FaceSwapper))
+        handles = [await _run(names[0], deployment(pipeline).options(**LIGHT).bind(common, *bound))]
+        finds, makes = (serve.get_deployment_handle(cls.__name__, names[0]) for cls in classes)
         for name in names[1:]:
-            handles.append(await _run(name, deployment(SwapPipeline).options(**LIGHT).bind(common, detector, swapper)))
-        site = Site(folder, detector, swapper, handles)
-        yield site
-        await site.database.close()
+            handles.append(await _run(name, deployment(pipeline).options(**LIGHT).bind(common, finds, makes)))
+        here = Site(folder, finds, makes, handles)
+        yield here
+        await here.database.close()
     finally:
         for name in names[::-1]:
             await asyncio.to_thread(serve.delete, name)
@@ -118,9 +122,13 @@ def process_of(pipeline: int, deployment: str = "SwapPipeline") -> int:
 
 def process(title: str) -> int:
     """The process of this session whose command line begins so."""
-    folders = [folder for folder in Path("/proc").glob("[0-9]*") if _title(folder).startswith(title)]
-    (pid,) = [pid for pid in map(int, (folder.name for folder in folders)) if os.getsid(pid) == os.getsid(0)]
+    (pid,) = processes(title)
     return pid
+
+
+def processes(title: str) -> list[int]:
+    folders = [folder for folder in Path("/proc").glob("[0-9]*") if _title(folder).startswith(title)]
+    return [pid for pid in map(int, (folder.name for folder in folders)) if os.getsid(pid) == os.getsid(0)]
 
 
 def log_of(pipeline: int) -> str:

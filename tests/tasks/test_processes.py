@@ -98,7 +98,8 @@ async def test_a_killed_worker_loses_its_task_to_another(processes: Processes, r
     assert await real_store.claim("other", 30) is None, "not before its lease has run out"
     assert await expired(real_store) == 1
     task = await claimed(real_store)
-    assert (task.id, task.attempt) == (id, 2)
+    assert (task.id, task.losses) == (id, 1)
+    assert await real_store.begin(task)
     assert await real_store.succeed(task, f"{id}/other.png", "other.png", {})
 
 
@@ -121,4 +122,4 @@ async def test_a_worker_stopped_past_its_lease_cannot_commit(processes: Processe
     if not other_is_done:
         assert await real_store.succeed(other, f"{id}/other.png", "other.png", {})
     ended = await current(real_store, id)
-    assert (ended.result, ended.attempt) == (f"{id}/other.png", 2)
+    assert (ended.result, ended.fence) == (f"{id}/other.png", 2)

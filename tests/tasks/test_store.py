@@ -191,11 +191,12 @@ async def test_a_lease_that_ran_out_goes_to_another_and_the_late_worker_is_refus
     waiting = await current(store, late.id)
     assert (waiting.status, waiting.progress, waiting.lease_until) == (Status.IN_PROGRESS, 60, None)
     second = await claimed(store)
-    assert (second.id, second.attempt, second.status) == (late.id, 2, Status.IN_PROGRESS)
+    assert (second.id, second.losses, second.status) == (late.id, 1, Status.IN_PROGRESS)
     assert second.start_time == late.start_time
     for write in (
         store.succeed(late, "k/late.png", "late.png", {}),
         store.fail(late, "late", {}),
+        store.begin(late),
         store.renew(late, 30),
         store.release(late),
     ):
@@ -216,16 +217,31 @@ async def test_a_task_given_back_waits_again_and_the_attempt_does_not_count(stor
     await store.submit(new(), no_inputs)
     for _ in range(5):
         task = await claimed(store)
-        assert task.attempt == 1
+        assert task.losses == 0
+        assert await store.begin(task)
+        assert (await current(store, task.id)).attempt == 1
         assert await store.release(task)
         assert not await store.succeed(task, "k/a.png", "a.png", {})
     assert await store.count_waiting() == 1
 
 
+async def test_a_worker_that_dies_before_it_begins_costs_the_task_nothing_but_the_first_time(store: TaskStore, clock: Clock) -> None:
+    id = (await store.submit(new(), no_inputs)).id
+    for losses in (0, 1, 1, 1, 1):
+        assert (await claimed(store)).losses == losses
+        assert (await current(store, id)).attempt == 1
+        clock.tick(31)
+        assert await store.take_expired(10) == 1
+
+
 async def test_out_of_attempts(store: TaskStore, outbox: Outbox, clock: Clock) -> None:
     id = (await store.submit(new(), no_inputs)).id
     for attempt in (1, 2, 3):
-        assert (await claimed(store)).attempt == attempt
+        task = await claimed(store)
+        assert task.losses == attempt - 1
+        for _ in range(2):  # the second time as after a commit of which nobody heard
+            assert await store.begin(task)
+            assert (await current(store, id)).attempt == attempt
         clock.tick(31)
         assert await store.take_expired(10) == (1 if attempt < 3 else 0)
     ended = await current(store, id)

@@ -55,6 +55,7 @@ class Expected:
     status: Status = Status.NOT_START
     progress: int = 0
     attempt: int = 0
+    losses: int = 0
     holder: Task | None = None
     lease_until: int | None = None
     told: tuple[Status, ...] = ()
@@ -244,10 +245,20 @@ class StoreMachine(RuleBasedStateMachine):
         expected = self.tasks[task.id]
         assert task.deadline == expected.deadline
         self.claimed.append(task)
-        expected.attempt += 1
+        expected.losses = expected.attempt
+        assert task.losses == expected.losses
+        if task.fence == 1:
+            expected.attempt = 1
         expected.holder, expected.lease_until = task, self.clock.now + lease_s * 1000
         expected.move(max(expected.status, Status.SUBMITTED, key=lambda status: status.rank))
         return task
+
+    @rule(task=claims)
+    def begin(self, task: Task) -> None:
+        held = self.held(task)
+        assert self.run(self.store.begin(task)) is held
+        if held:
+            self.tasks[task.id].attempt = self.tasks[task.id].losses + 1
 
     @rule(task=claims, progress=st.integers(0, 100))
     def advance(self, task: Task, progress: int) -> None:
@@ -288,7 +299,7 @@ class StoreMachine(RuleBasedStateMachine):
         held = self.held(task)
         assert self.run(self.store.release(task)) is held
         if held:
-            self.tasks[task.id].attempt -= 1
+            self.tasks[task.id].attempt = self.tasks[task.id].losses
             self.tasks[task.id].drop()
 
     @rule(seconds=st.sampled_from([1, 2, 3, 4, HALF_A_DAY_S]))

@@ -42,6 +42,7 @@ def whole_life(connection: Connection) -> None:
     assert not transitions.any_unlimited(connection)
     claims = [transitions.claim(connection, "worker", 1, 5) for _ in ids]
     first, second, third = (task for task in claims if task is not None)
+    assert transitions.begin(connection, first)
     assert transitions.advance(connection, first, 10, 1)
     assert transitions.advance(connection, first, 20, 1)
     assert transitions.renew(connection, first, 5)
