@@ -160,7 +160,7 @@ class SwapPipeline:
         except TaskLost:
             logger.info("task %s was lost: cancelled, failed, or taken up by another", task.id)
         except ModelsUnavailable as error:
-            # Tried again at once, as often as attempts allow: a picture that kills models must not be tried for ever.
+            # Tried again soon, as often as attempts allow: a picture that kills models must not be tried for ever.
             logger.warning("task %s has to wait: %s", task.id, error)
             with contextlib.suppress(*UNAVAILABLE):  # then the lease runs out by itself
                 await self._database(partial(self._store.expire, ticket), until=self._deadline(task))
