@@ -17,7 +17,7 @@ from tests.faults.world import World
 
 RATE = 2.0
 SHORT_S = 60.0  # so short a run is made where nobody waits for long
-HOOKS_S, LONG_HOOKS_S = 120.0, 1800.0  # for hooks to hear of all, in a short run of one that hears a state after three failures
+HOOKS_S, LONG_HOOKS_S = 240.0, 1800.0  # for hooks to hear of all, in a short run of one that hears a state after three failures
 DRAIN_S = 330.0  # no task may take longer than limits.deadline_s, and some time to notice
 
 

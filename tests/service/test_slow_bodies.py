@@ -44,11 +44,14 @@ def attack(client: Client) -> Iterator[dict[str, int]]:
         answers.update(json.loads(said))
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
-async def users(client: Client, seconds: float) -> list[float]:
-    """Milliseconds of each request of a few users who submit (the same picture twice, so that nothing is to be swapped), list and poll."""
+async def users(client: Client, seconds: float, *, busy: bool = False) -> list[float]:
+    """Milliseconds of each request of a few users who submit (the same picture twice, so that nothing is to be swapped), list and poll.
+
+    busy: a submit may be told to come again, as long as no slow body has stood still for long enough to be given up for it.
+    """
     picture = data_url(jpeg(read(ASTRONAUT)))
     submit, lists = {"sourceBase64": picture, "targetBase64": picture}, {"ids": ["1724000000000123"]}
     took: list[float] = []
@@ -65,7 +68,8 @@ async def users(client: Client, seconds: float) -> list[float]:
                 async with session.request("POST" if body else "GET", path, json=body) as answer:
                     said = await answer.json()
                 took.append((time.perf_counter() - start) * 1e3)
-                assert (said["code"] if isinstance(said, dict) else None) == code, said
+                answered = said["code"] if isinstance(said, dict) else None
+                assert answered == code or (busy and answered == 23), said
                 await asyncio.sleep(0.01)
 
     async with aiohttp.ClientSession(client.base, headers={"mj-api-secret": client.secret or ""}) as session:
@@ -85,7 +89,7 @@ async def test_others_are_answered_while_slow_and_huge_bodies_come_in(client: Cl
     while len(turns) < TURNS:
         quiet = await users(client, SECONDS)
         with attack(client) as answers:
-            await users(client, RAMP_S)
+            await users(client, RAMP_S, busy=True)
             busy = await users(client, SECONDS)
         assert answers["413"] > 0, answers
         turns.append(f"p99 {p99(quiet):.0f} ms quiet, {p99(busy):.0f} ms under attack, {len(quiet)} and {len(busy)} requests, {answers}")

@@ -22,7 +22,7 @@ async def test_inputs_go_when_their_task_ended_and_stay_while_it_is_needed(store
     write = partial(blobs.put_inputs, source=b"s", target=b"t", more=[b"m", b"n"])
     given_up = await store.submit(new(), write)
     for _ in range(3):
-        await claimed(store, lease_s=1)
+        await store.begin(await claimed(store, lease_s=1))
         clock.tick(2)
         await store.take_expired(10)
     done = await store.submit(new(), write)
