@@ -36,6 +36,7 @@ def world() -> Iterator[World]:
         yield world
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(900)
 def test_whatever_is_killed_every_promise_is_kept(
     world: World, request: pytest.FixtureRequest, record_property: Callable[[str, object], None]
