@@ -20,7 +20,7 @@ from serve_app.deployments import environment, live, logs
 from serve_app.deployments.dispatcher import Dispatcher
 from serve_app.deployments.gauges import Gauges
 from serve_app.deployments.recorder import recorder
-from serve_app.deployments.recovery import Recovery, every
+from serve_app.deployments.recovery import Recovery, every, meanwhile
 from serve_app.deployments.remote import ask
 from serve_app.deployments.spares import Spares
 from serve_app.egress import resolver
@@ -168,16 +168,13 @@ class Ingress:
             every(periods.gauges_period_s, "the gauges", self._gauges.look),
             every(SPARES_PERIOD_S, "spare processes", self._spares.look),
         )
-        loops = [asyncio.create_task(work) for work in works]
         await self._hooks.start()
         await self._pictures.start()
         await self._courier.start()
         try:
-            yield
+            async with meanwhile(*works):
+                yield
         finally:
-            for loop in loops:
-                loop.cancel()
-            await asyncio.gather(*loops, return_exceptions=True)
             await self._courier.stop()
             await self._hooks.close()
             await self._pictures.close()

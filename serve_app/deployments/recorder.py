@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
 
 import ray
 from ray.serve import metrics
@@ -16,6 +16,8 @@ from serve_app.metrics import Metric, Recorder, unrecorded
 logger = logging.getLogger(__name__)
 
 AGAIN_S = 1.0
+
+Tell: TypeAlias = Callable[[Metric, float, Mapping[str, str]], None]
 
 
 class RayRecorder:
@@ -30,11 +32,11 @@ class RayRecorder:
         self._infos: list[tuple[Metric, Mapping[str, str]]] = []
 
     def __call__(self, metric: Metric, value: float = 1.0, /, **labels: str) -> None:
+        self._try(self._keep if metric.kind == "info" else self._tell, metric, value, labels)
+
+    def _try(self, tell: Tell, metric: Metric, value: float, labels: Mapping[str, str]) -> None:
         try:
-            if metric.kind == "info":
-                self._keep(metric, labels)
-            else:
-                self._tell(metric, value, labels)
+            tell(metric, value, labels)
         except Exception:  # whoever is measured goes on
             logger.exception("%s cannot be recorded", metric.name)
 
@@ -49,8 +51,9 @@ class RayRecorder:
         elif value > 0:  # Ray's counters refuse 0
             made.inc(value, labels)
 
-    def _keep(self, metric: Metric, labels: Mapping[str, str]) -> None:
-        self._tell(metric, 1, labels)
+    def _keep(self, metric: Metric, value: float, labels: Mapping[str, str]) -> None:
+        """Of an info, whose value is always 1."""
+        self._tell(metric, value, labels)
         self._infos.append((metric, labels))
         if len(self._infos) == 1:
             threading.Thread(target=self._again, name="infos", daemon=True).start()
@@ -59,10 +62,7 @@ class RayRecorder:
         while True:
             time.sleep(AGAIN_S)
             for metric, labels in self._infos:
-                try:
-                    self._tell(metric, 1, labels)
-                except Exception:
-                    logger.exception("%s cannot be recorded", metric.name)
+                self._try(self._tell, metric, 1, labels)
 
 
 def recorder() -> Recorder:

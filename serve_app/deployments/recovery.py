@@ -7,7 +7,8 @@ import contextlib
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
+from typing import Any
 
 from serve_app.deployments.retry import UNAVAILABLE, Outage
 from serve_app.tasks.blobs import BlobStore
@@ -97,6 +98,18 @@ class Recovery:
             except Exception as error:
                 logger.warning("the pictures of %d ended tasks are left to the sweep: %s", left, error or type(error).__name__)
                 return
+
+
+@contextlib.asynccontextmanager
+async def meanwhile(*works: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Each goes on beside the block, and ends with it."""
+    loops = [asyncio.create_task(work) for work in works]
+    try:
+        yield
+    finally:
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
 
 
 async def every(period_s: float, what: str, work: Callable[[], Awaitable[None]]) -> None:

@@ -116,8 +116,8 @@ async def items(models: DeploymentHandle[Any], engine: str) -> int:
     return int((await models.info.remote())[engine]["items"])
 
 
-def process_of(pipeline: int, deployment: str = "SwapPipeline") -> int:
-    return process(f"ray::ServeReplica:pipeline-{pipeline}:{deployment}")
+def process_of(pipeline: int, deployment: str = "SwapPipeline", name: str = "pipeline") -> int:
+    return process(f"ray::ServeReplica:{name}-{pipeline}:{deployment}")
 
 
 def process(title: str) -> int:
@@ -131,11 +131,11 @@ def processes(title: str) -> list[int]:
     return [pid for pid in map(int, (folder.name for folder in folders)) if os.getsid(pid) == os.getsid(0)]
 
 
-def log_of(pipeline: int) -> str:
+def log_of(pipeline: int, name: str = "pipeline") -> str:
     """What the replicas of a pipeline have logged."""
     node: Any = ray._private.worker._global_node
     folder = Path(node.get_session_dir_path()) / "logs" / "serve"
-    return "".join(path.read_text() for path in folder.glob(f"replica_pipeline-{pipeline}_SwapPipeline_*.log"))
+    return "".join(path.read_text() for path in folder.glob(f"replica_{name}-{pipeline}_SwapPipeline_*.log"))
 
 
 def _title(folder: Path) -> str:

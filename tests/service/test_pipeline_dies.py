@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from serve_app.deployments.dispatcher import Dispatcher
 from serve_app.deployments.pipeline import Made, SwapPipeline
-from serve_app.deployments.recovery import Recovery, every
+from serve_app.deployments.recovery import Recovery, every, meanwhile
 from serve_app.stages import Stages
 from serve_app.tasks.reasons import worn_out
 from serve_app.tasks.task import Status, Task
@@ -46,13 +46,8 @@ async def dispatching(here: Site) -> AsyncIterator[None]:
     """What an Ingress does for its pipelines."""
     dispatcher = Dispatcher(here.pipelines[0].run_next.remote, limit=8, finished=lambda: None, lost=lambda ticket: recovery.lost(ticket))
     recovery = Recovery(here.store, here.blobs, cover=dispatcher.cover, ended=lambda: None, limit=8, settle_s=1.0)
-    loops = [asyncio.create_task(work) for work in (dispatcher.run(), every(1.0, "recovery", recovery.look))]
-    try:
+    async with meanwhile(dispatcher.run(), every(1.0, "recovery", recovery.look)):
         yield
-    finally:
-        for loop in loops:
-            loop.cancel()
-        await asyncio.gather(*loops, return_exceptions=True)
 
 
 async def test_a_picture_that_kills_its_process_every_time_takes_no_neighbour_along(client: Client, tmp_path: Path) -> None:
