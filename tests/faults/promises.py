@@ -98,7 +98,7 @@ def _cause(evidence: Evidence, trouble: Trouble) -> str:
 def hooks_told(evidence: Evidence) -> list[str]:
     """The hook hears the end of every task, its states in order, and a state that comes again under the same id."""
     ends = {record.id: record.status for record in evidence.records.latest.values()}
-    return [*untold(evidence.heard, ends), *disordered(evidence.heard)]
+    return [*untold(evidence.heard, ends, evidence.records.owed), *disordered(evidence.heard)]
 
 
 PROMISES: tuple[Callable[[Evidence], list[str]], ...] = (ended, final, once, answered, proxy_back, hooks_told)

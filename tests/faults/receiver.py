@@ -64,10 +64,14 @@ def receiving(folder: Path, seed: int, patience: int = FOR_EVER) -> Iterator[Rec
         process.communicate()
 
 
-def untold(heard: list[Heard], ends: dict[str, str]) -> list[str]:
-    """Every task's hook has heard its end; `ends`: status by id."""
+def untold(heard: list[Heard], ends: dict[str, str], owed: dict[str, str]) -> list[str]:
+    """Every task's hook has heard its end; `ends`: status by id. owed: what is known of calls that are to be made."""
     well = {(one.task, one.status) for one in heard if one.mood == "well"}
-    return [f"the hook of task {task} never heard {status}" for task, status in ends.items() if (task, status) not in well]
+    return [
+        f"the hook of task {task} never heard {status} (owed: {owed.get(task)})"
+        for task, status in ends.items()
+        if (task, status) not in well
+    ]
 
 
 def disordered(heard: list[Heard]) -> list[str]:

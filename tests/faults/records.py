@@ -10,6 +10,10 @@ from dataclasses import dataclass, field
 import asyncpg
 
 _ALL = "select id, status, state, fail_reason, result, attempt, fence, submit_time, finish_time from tasks"
+_OWED = """
+    select task_id, rank, attempt, trying, due - 1000 * extract(epoch from now())::bigint as due_in_ms, error
+    from callbacks order by task_id, rank desc
+"""
 LOOK_S = 1.0
 AWAY = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError)
 ENDS = ("SUCCESS", "FAILURE")
@@ -32,12 +36,15 @@ class Record:
 
 @dataclass(slots=True)
 class Records:
-    """Looks again and again; wrong: rows that changed as none may. latest: the rows as they were last."""
+    """Looks again and again; wrong: rows that changed as none may. latest: the rows as they were last. owed: callbacks that were still
+    to be made at the end, by their task.
+    """
 
     url: str
     latest: dict[str, Record] = field(default_factory=dict)
     wrong: list[str] = field(default_factory=list)
     looks: int = 0
+    owed: dict[str, str] = field(default_factory=dict)
 
     async def watch(self) -> None:
         """Until cancelled."""
@@ -51,23 +58,20 @@ class Records:
         until = time.monotonic() + within_s
         while time.monotonic() < until:
             with contextlib.suppress(*AWAY):  # which is no end of the waiting
-                if not await self._owed():
+                self.owed = {row["task_id"]: ", ".join(f"{name} {value}" for name, value in row.items()) for row in await self._rows(_OWED)}
+                if not self.owed:
                     return
             await asyncio.sleep(LOOK_S)
 
-    async def _owed(self) -> int:
+    async def _rows(self, query: str) -> list[asyncpg.Record]:
         connection = await asyncpg.connect(self.url, timeout=5)
         try:
-            return int(await connection.fetchval("select count(*) from callbacks"))
+            return list(await connection.fetch(query))
         finally:
             await connection.close(timeout=5)
 
     async def look(self) -> None:
-        connection = await asyncpg.connect(self.url, timeout=5)
-        try:
-            rows = await connection.fetch(_ALL)
-        finally:
-            await connection.close(timeout=5)
+        rows = await self._rows(_ALL)
         found = {row["id"]: Record(**row) for row in rows}
         for id, before in self.latest.items():
             self._compare(before, found.get(id))
