@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from email.utils import parsedate_to_datetime
@@ -19,7 +18,7 @@ from serve_app.egress.client import Egress, FetchFailed
 from serve_app.metrics import HOOK_CALLS, HOOK_DELAY_SECONDS, Recorder, unrecorded
 from serve_app.tasks.clock import DAY_MS
 from serve_app.tasks.database import DatabaseUnavailable, now_ms
-from serve_app.tasks.lanes import LONGEST_WAIT_MS, Lanes, Places, Plan, Try
+from serve_app.tasks.lanes import LONGEST_WAIT_MS, Lanes, Places, Plan, Try, backoff_ms
 from serve_app.tasks.outbox import Callback, Outbox, Outcome, Verdict
 from serve_app.tasks.task import Task
 
@@ -30,6 +29,7 @@ _LOOK, _BATCH = 500, 128  # rows looked at in a turn, and tries begun in one
 _AT_ONCE = 8
 _GATHER_S = 0.03  # what ends within so long is noted in one commit
 _QUICK_S, _SLOW_S = 0.25, 0.5  # between two looks: soon after something happened, and when all is quiet
+_FIRST_PAUSE_MS = 1_000  # after the first failure of a state
 _SHORT_S = 0.1  # while there is more than there are places
 _STOP_S = 2.0  # for tries under way when the courier stops
 _OUTCOMES = {Verdict.DELIVERED: "delivered", Verdict.FAILED: "failed", Verdict.DEAD: "given_up"}
@@ -42,9 +42,9 @@ async def unsigned(_callback: Callback, _body: bytes) -> Mapping[str, str]:
 class Courier:
     """Delivers callbacks while it is started: POST, application/json, `render(task)` as JSON in the body, and the headers of `sign`.
 
-    2xx is the end of it. Any other 4xx than 408 and 429 is given up at once; everything else is tried again, after 1 s, 2 s, 4 s, ... 1 h,
-    each with jitter, or later where the receiver asks for it, for 24 hours. Redirects are not followed. `places` bounds the tries at a
-    time; see Lanes for who goes first. `egress`, started, makes the calls; what it refuses is given up at once.
+    2xx is the end of it. Any other 4xx than 408 and 429 is given up at once; everything else is tried again, after 1 s, 1.5 s, 2.3 s, ...
+    1 h, each with jitter, or later where the receiver asks for it, for 24 hours. Redirects are not followed. `places` bounds the tries at
+    a time; see Lanes for who goes first. `egress`, started, makes the calls; what it refuses is given up at once.
     """
 
     def __init__(
@@ -221,8 +221,7 @@ class Courier:
 
     def _again(self, callback: Callback, error: str, asked_ms: int = 0) -> Outcome:
         now = self._clock()
-        backoff_ms = min(1000 * 2 ** min(callback.attempt - 1, 20), LONGEST_WAIT_MS) * random.uniform(0.5, 1.0)
-        retry_at = now + max(int(backoff_ms), asked_ms)
+        retry_at = now + max(backoff_ms(_FIRST_PAUSE_MS, callback.attempt - 1, LONGEST_WAIT_MS), asked_ms)
         if retry_at > callback.created + DAY_MS:
             return self._never(callback, error)
         return Outcome(callback, Verdict.FAILED, retry_at, error)

@@ -5,6 +5,7 @@ A lane is a host as one key's tasks name it. What is known of lanes is in the me
 
 from __future__ import annotations
 
+import math
 import random
 import resource
 import time
@@ -22,6 +23,8 @@ LONGEST_WAIT_MS = HOUR_MS
 _QUICK_S = 0.5
 _TROUBLED = 5  # failures in a row; one is enough for a lane that never answered
 _PROBE_MS, _LONGEST_PROBE_MS = 500, 30_000
+# Not 2: of states whose receiver fails every other try, the unluckiest of some hundred would wait for most of an hour.
+_GROWTH = 1.5
 _LONGEST_ASKED_MS = 60_000  # one answer may ask so long for the whole lane
 _PROBES_A_SECOND, _PROBES_AT_ONCE = 10.0, 20.0
 _SHARE = 4  # of the free places: one owner alone may have four fifths, each of two four ninths
@@ -71,10 +74,13 @@ class Plan(NamedTuple):
 
 @dataclass(slots=True)
 class _Health:
-    """failures: in a row, the first of them at `since`. answered: whether it ever did. probe_at: no try before that in trouble."""
+    """failures: in a row, the first of them at `since`, the last of them at `failed` (in ticks). answered: whether it ever did.
+    probe_at: no try before that in trouble.
+    """
 
     failures: int = 0
     since: int = 0
+    failed: float = -math.inf
     answered: bool = False
     probe_at: int = 0
     error: str = ""
@@ -143,14 +149,18 @@ class Lanes:
         health.failures, health.answered = 0, True
 
     def failed(self, begun: Try, error: str, now: int, asked_ms: int = 0) -> None:
-        """`asked_ms`: how long the receiver asked to be left alone."""
+        """`asked_ms`: how long the receiver asked to be left alone. Tries that were under way together fail as one: the others say nothing
+        that the first did not.
+        """
         self._tries.discard(begun)
         health = self._of(begun.lane)
-        health.since = health.since if health.failures else now
-        health.failures += 1
-        health.error = error
-        pause = min(_PROBE_MS * 2 ** min(max(0, health.failures - health.trouble), 16), _LONGEST_PROBE_MS) * random.uniform(0.5, 1.0)
-        health.probe_at = now + max(int(pause), min(asked_ms, _LONGEST_ASKED_MS))
+        if begun.began >= health.failed or not health.failures:
+            health.since = health.since if health.failures else now
+            health.failures += 1
+            health.failed = self._ticks()
+            health.error = error
+            health.probe_at = now + backoff_ms(_PROBE_MS, health.failures - health.trouble, _LONGEST_PROBE_MS)
+        health.probe_at = max(health.probe_at, now + min(asked_ms, _LONGEST_ASKED_MS))
 
     def plan(self, due: Sequence[Due], now: int, *, most: int, all_seen: bool) -> Plan:
         """What to try now, at most `most`, and what to put off. `all_seen`: nothing else is due."""
@@ -220,6 +230,11 @@ class Lanes:
         if counts.lanes[lane] >= self._places.lane or counts.hosts[lane[1]] >= self._places.host:
             return False
         return counts.owners[lane[0]] < _SHARE * (self._places.quick - counts.quick)
+
+
+def backoff_ms(first_ms: int, before: int, longest_ms: int) -> int:
+    """The pause after a failure that had so many others before it, with jitter: at most the half of it."""
+    return int(min(first_ms * _GROWTH ** min(max(0, before), 40), longest_ms) * random.uniform(0.5, 1.0))
 
 
 def _leave(plan: Plan, row: Due, health: _Health, now: int) -> None:

@@ -1,7 +1,7 @@
 """A hook as bad as hooks are, in a process of its own: a third of its answers is 500; some hang, are cut off, or send elsewhere.
 
 What it hears it writes down, a line each, before it answers. With `patience` it hears a state that it failed so often: each failure
-doubles the wait for the next try, and a short run cannot wait for a state that fails ten times.
+makes the wait for the next try longer, and a short run cannot wait for a state that fails ten times.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ async def test_an_error_is_tried_again_under_the_same_id(
             ((attempt, due, _),) = await settled(outbox, database, clock)
             assert attempt == tries
             assert due is not None
-            assert 0.5 * 2 ** (tries - 1) <= (due - clock.now) / 1000 <= 2 ** (tries - 1)
+            assert 0.499 * 1.5 ** (tries - 1) <= (due - clock.now) / 1000 <= 1.5 ** (tries - 1)
             clock.now = due
             running.wake()
         heard = await hook.has_heard(5)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import random
+import statistics
 from collections import Counter
 
 import pytest
 
-from serve_app.tasks.clock import DAY_MS
-from serve_app.tasks.lanes import Lanes, Places, Plan, affordable
+from serve_app.tasks.clock import DAY_MS, HOUR_MS
+from serve_app.tasks.lanes import Lanes, Places, Plan, Try, affordable, backoff_ms
 from serve_app.tasks.outbox import Due
 
 NOW = 1_700_000_000_000
@@ -110,6 +112,51 @@ def test_a_lane_that_answers_now_and_then_is_not_in_trouble(ticks: Ticks) -> Non
     assert len(plan(lanes, [row(n, "moody") for n in range(4)]).take) == 4
     fail(lanes, "moody")
     assert plan(lanes, [row(n, "moody") for n in range(4)]).take == []
+
+
+def test_tries_that_fail_together_fail_as_one(ticks: Ticks) -> None:
+    lanes = Lanes(ticks=ticks)
+    lanes.answered(lanes.begin(("", "slow")))
+    begun = [lanes.begin(("", "slow")) for _ in range(16)]
+    for one in begun:
+        ticks.now += 0.1
+        lanes.failed(one, "no answer in time", NOW)
+    assert len(plan(lanes, [row(n, "slow") for n in range(4)]).take) == 4
+
+
+def test_of_a_hook_that_fails_every_other_try_nobody_waits_for_long() -> None:
+    """Of some 360 states in a minute, in whose midst nothing is answered for ten seconds, the unluckiest."""
+    worst = [max(waits_s(random.Random(seed), silent=(20, 30))) for seed in range(15)]
+    assert statistics.median(worst) < 120, worst
+
+
+def waits_s(chance: random.Random, silent: tuple[float, float]) -> list[float]:
+    """Seconds from a state to its hearing, of all of a minute, by a clock of its own."""
+    ticks = Ticks()
+    lanes, waits = Lanes(ticks=ticks), list[float]()
+    made = sorted(chance.uniform(0, 60_000) for _ in range(360))
+    owed = {row(n, created=int(at))._replace(due=int(at)) for n, at in enumerate(made)}
+    under_way = list[tuple[float, Due, Try, bool]]()
+    while owed or under_way:
+        ticks.now += 0.1
+        now = int(1_000 * ticks.now)
+        for end, one, begun, well in [one for one in under_way if one[0] <= ticks.now]:
+            under_way.remove((end, one, begun, well))
+            if well:
+                lanes.answered(begun)
+                waits.append((now - one.created) / 1_000)
+            else:
+                lanes.failed(begun, "HTTP 500", now)
+                owed.add(one._replace(due=now + backoff_ms(1_000, one.attempt - 1, HOUR_MS)))
+        due = sorted((one for one in owed if one.due <= now), key=lambda one: one.due)
+        found = plan(lanes, due, now)
+        for one in found.take:
+            hangs = silent[0] <= ticks.now < silent[1]
+            under_way.append(
+                (ticks.now + 10 * hangs, one._replace(attempt=one.attempt + 1), lanes.begin(("", "a")), not hangs and chance.random() < 0.5)
+            )
+        owed = owed - {*found.take, *(off.row for off in found.put_off)} | {off.row._replace(due=off.until) for off in found.put_off}
+    return waits
 
 
 def test_trouble_is_a_lanes_own(ticks: Ticks) -> None:
