@@ -221,7 +221,9 @@ class Courier:
 
     def _again(self, callback: Callback, error: str, asked_ms: int = 0) -> Outcome:
         now = self._clock()
-        retry_at = now + max(backoff_ms(_FIRST_PAUSE_MS, callback.attempt - 1, LONGEST_WAIT_MS), asked_ms)
+        # Bounded by its age: attempts that were handed back, or lost with their courier, count as well, and took no time.
+        pause = min(backoff_ms(_FIRST_PAUSE_MS, callback.attempt - 1, LONGEST_WAIT_MS), now - callback.created + _FIRST_PAUSE_MS)
+        retry_at = now + max(pause, asked_ms)
         if retry_at > callback.created + DAY_MS:
             return self._never(callback, error)
         return Outcome(callback, Verdict.FAILED, retry_at, error)

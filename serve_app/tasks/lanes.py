@@ -74,13 +74,14 @@ class Plan(NamedTuple):
 
 @dataclass(slots=True)
 class _Health:
-    """failures: in a row, the first of them at `since`, the last of them at `failed` (in ticks). answered: whether it ever did.
-    probe_at: no try before that in trouble.
+    """failures: in a row, the first of them at `since`. pauses: that were made for them, the last of them from `paused` on (in ticks).
+    answered: whether it ever did. probe_at: no try before that in trouble.
     """
 
     failures: int = 0
     since: int = 0
-    failed: float = -math.inf
+    pauses: int = 0
+    paused: float = -math.inf
     answered: bool = False
     probe_at: int = 0
     error: str = ""
@@ -146,20 +147,21 @@ class Lanes:
     def answered(self, begun: Try) -> None:
         self._tries.discard(begun)
         health = self._of(begun.lane)
-        health.failures, health.answered = 0, True
+        health.failures, health.pauses, health.answered = 0, 0, True
 
     def failed(self, begun: Try, error: str, now: int, asked_ms: int = 0) -> None:
-        """`asked_ms`: how long the receiver asked to be left alone. Tries that were under way together fail as one: the others say nothing
-        that the first did not.
+        """`asked_ms`: how long the receiver asked to be left alone. Tries that were under way together make one pause, however many they
+        are: the others say nothing that the first did not.
         """
         self._tries.discard(begun)
         health = self._of(begun.lane)
-        if begun.began >= health.failed or not health.failures:
-            health.since = health.since if health.failures else now
-            health.failures += 1
-            health.failed = self._ticks()
-            health.error = error
-            health.probe_at = now + backoff_ms(_PROBE_MS, health.failures - health.trouble, _LONGEST_PROBE_MS)
+        health.since = health.since if health.failures else now
+        health.failures += 1
+        health.error = error
+        if health.troubled and begun.began >= health.paused:
+            health.probe_at = max(health.probe_at, now + backoff_ms(_PROBE_MS, health.pauses, _LONGEST_PROBE_MS))
+            health.pauses += 1
+            health.paused = self._ticks()
         health.probe_at = max(health.probe_at, now + min(asked_ms, _LONGEST_ASKED_MS))
 
     def plan(self, due: Sequence[Due], now: int, *, most: int, all_seen: bool) -> Plan:
@@ -234,7 +236,7 @@ class Lanes:
 
 def backoff_ms(first_ms: int, before: int, longest_ms: int) -> int:
     """The pause after a failure that had so many others before it, with jitter: at most the half of it."""
-    return int(min(first_ms * _GROWTH ** min(max(0, before), 40), longest_ms) * random.uniform(0.5, 1.0))
+    return int(min(first_ms * _GROWTH ** min(before, 40), longest_ms) * random.uniform(0.5, 1.0))
 
 
 def _leave(plan: Plan, row: Due, health: _Health, now: int) -> None:

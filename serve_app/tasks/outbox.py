@@ -65,10 +65,12 @@ _LOCK = (
 _TAKE = update(callbacks).where(_this).values(due=bindparam("until"), trying=1, attempt=callbacks.c.attempt + 1)
 _blamed = func.coalesce(bindparam("why", type_=Words), callbacks.c.error)
 _PUT_OFF = update(callbacks).where(_as_seen).values(due=bindparam("until"), trying=0, error=_blamed)
+# Whether the row was found as it had been seen, and is put off now: otherwise another courier has had it meanwhile, and it says nothing.
+_is_off = exists().where(_same.c.task_id == callbacks.c.task_id, _same.c.rank == bindparam("this_rank"), _same.c.due == bindparam("until"))
 # The states behind it wait as long, so that they are not looked at again and again.
 _KEEP_BACK = (
     update(callbacks)
-    .where(_of_task, callbacks.c.rank > bindparam("this_rank"), callbacks.c.trying == 0, callbacks.c.due < bindparam("until"))
+    .where(_of_task, callbacks.c.rank > bindparam("this_rank"), callbacks.c.trying == 0, callbacks.c.due < bindparam("until"), _is_off)
     .values(due=bindparam("until"), error=_blamed)
 )
 _DELIVERED = delete(callbacks).where(_this)
@@ -76,6 +78,7 @@ _RETURN = update(callbacks).where(_ours).values(due=bindparam("now"), trying=0)
 _NOTE = update(callbacks).where(_ours).values(due=bindparam("retry_at"), trying=0, error=bindparam("why"))
 _BURY = update(callbacks).where(_as_seen).values(due=None, trying=0, error=bindparam("why"))
 _DROP_OLDER = delete(callbacks).where(_of_task, callbacks.c.rank < _newest)
+_DROP_BLAMED = _DROP_OLDER.where(_is_off)
 _LET_GO = update(callbacks).where(_of_task, callbacks.c.rank > bindparam("this_rank"), callbacks.c.trying == 0).values(due=bindparam("now"))
 _TELL_TASK = update(tasks).where(tasks.c.id == bindparam("this_id")).values(hook_error=bindparam("why"))
 _CLEAR_TASK = update(tasks).where(tasks.c.id == bindparam("this_id"), tasks.c.hook_error.is_not(None)).values(hook_error=None)
@@ -267,14 +270,13 @@ def _take(connection: Connection, take: Sequence[Due], now: int, until: int) -> 
 
 
 def _put_off(connection: Connection, rows: Sequence[PutOff]) -> None:
-    values = [{**_seen(off.row), "until": off.until, "why": off.why} for off in sorted(rows)]
+    values: list[dict[str, Any]] = [{**_seen(off.row), "until": off.until, "why": off.why} for off in sorted(rows)]
     if not values:
         return
     connection.execute(_PUT_OFF, values)
     _keep_back(connection, values)
-    blamed = [{"this_id": off.row.task_id} for off in sorted(rows) if off.why is not None and off.row.rank < _END_RANK]
-    if blamed:
-        connection.execute(_DROP_OLDER, blamed)
+    if blamed := [value for value in values if value["why"] is not None and value["this_rank"] < _END_RANK]:
+        connection.execute(_DROP_BLAMED, blamed)
 
 
 def _keep_back(connection: Connection, values: Iterable[dict[str, Any]]) -> None:
@@ -297,6 +299,8 @@ def _seen(row: Due) -> dict[str, object]:
 def _settle(connection: Connection, outcome: Outcome, now: int) -> None:
     key = _key(outcome.callback.task)
     ours = {**key, "this_attempt": outcome.callback.attempt}
+    if outcome.verdict is not Verdict.RETURNED:
+        connection.execute(_HOLD, {"this_id": outcome.callback.task.id}).close()  # so that no newer state comes between the next ones
     if outcome.verdict is Verdict.DELIVERED:
         if outcome.callback.task.status.terminal:
             connection.execute(_CLEAR_TASK, {"this_id": outcome.callback.task.id})
@@ -305,7 +309,6 @@ def _settle(connection: Connection, outcome: Outcome, now: int) -> None:
         connection.execute(_RETURN, {**ours, "now": now})
         return
     else:
-        connection.execute(_HOLD, {"this_id": outcome.callback.task.id}).close()  # so that no newer state comes between the next ones
         retry_at, why = outcome.retry_at if outcome.verdict is Verdict.FAILED else None, outcome.error or "no reason given"
         if not connection.execute(_NOTE, {**ours, "retry_at": retry_at, "why": why}).rowcount:
             return

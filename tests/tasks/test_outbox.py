@@ -191,6 +191,22 @@ async def test_a_state_that_is_put_off_for_its_hosts_failures_gives_way_to_the_n
     assert end.rank == Status.SUCCESS.rank, "it is news, and is not put off with the others"
 
 
+@pytest.mark.parametrize("why", [None, "HTTP 500"])
+async def test_who_puts_off_a_row_that_another_has_had_meanwhile_says_nothing(
+    store: TaskStore, outbox: Outbox, clock: Clock, why: str | None
+) -> None:
+    await walk(store)
+    (seen,) = await outbox.due(10)
+    await outbox.delivered(await one_due(outbox))
+    too_late = [PutOff(seen, clock.now + 60_000, why)]
+    await outbox.commit(put_off=too_late)
+    second = await one_due(outbox)
+    await outbox.commit(put_off=too_late)
+    await outbox.failed(second, clock.now)
+    end = await one_due(outbox)
+    assert end.task.status is Status.SUCCESS
+
+
 async def test_a_state_that_is_put_off_for_want_of_a_place_is_heard_before_the_next(store: TaskStore, outbox: Outbox, clock: Clock) -> None:
     await walk(store)
     await outbox.commit(put_off=[PutOff(due, clock.now + 1_000) for due in await outbox.due(10)])

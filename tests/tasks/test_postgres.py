@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from serve_app.tasks.postgres import PostgresDatabase
 from serve_app.tasks.quota import count, day_of
 from serve_app.tasks.store import TaskStore
 from tests.postgres import PASSWORD, USER, Postgres
-from tests.tasks.common import claimed, current, new, no_inputs, walk
+from tests.tasks.common import Clock, claimed, current, new, no_inputs, walk
 from tests.tasks.databases import PostgresDatabases
 
 
@@ -34,17 +34,19 @@ def where(postgres: Postgres) -> Iterator[str]:
 
 
 class Held:
-    """A transaction that is paused in its middle, on a thread of its own, until it is let go."""
+    """A transaction that has done this much, and is committed when the block ends."""
 
-    def __init__(self, database: Database, *statements: str) -> None:
+    def __init__(self, database: Database, *statements: str | Callable[[Connection], object]) -> None:
         self._database, self._statements = database, statements
-        self._done, self._go_on = asyncio.Event(), asyncio.Event()
 
     async def __aenter__(self) -> Held:
         engine = self._database._engine  # type: ignore[attr-defined]
         self._connection = await engine.connect()
         for statement in self._statements:
-            await self._connection.execute(text(statement))
+            if isinstance(statement, str):
+                await self._connection.execute(text(statement))
+            else:
+                await self._connection.run_sync(statement)
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -138,6 +140,18 @@ async def test_a_state_that_comes_while_a_try_is_noted_is_the_only_one_left(
     await noted
     assert await store.cancel(tried.task.id)
     assert [callback.task.status for callback in await outbox.claim_due(5, 30)] == ["FAILURE"]
+
+
+async def test_a_state_that_comes_while_the_one_before_is_heard_waits_for_no_lease(
+    other: Database, store: TaskStore, outbox: Outbox, clock: Clock
+) -> None:
+    task = await walk(store, steps=1)
+    (heard,) = await outbox.claim_due(1, 30)
+    async with Held(other, lambda connection: transitions.advance(connection, task, 10, clock.now)):
+        noted = asyncio.create_task(outbox.delivered(heard))
+        await asyncio.wait([noted], timeout=0.2)
+    await noted
+    assert [callback.task.status for callback in await outbox.claim_due(5, 30)] == ["IN_PROGRESS"]
 
 
 async def test_transactions_that_block_each_other_are_run_again(
