@@ -23,7 +23,7 @@ LONGEST_WAIT_MS = HOUR_MS
 _QUICK_S = 0.5
 _TROUBLED = 5  # failures in a row; one is enough for a lane that never answered
 _PROBE_MS, _LONGEST_PROBE_MS = 500, 30_000
-# Not 2: of states whose receiver fails every other try, the unluckiest of some hundred would wait for most of an hour.
+# Not 2: where every other try fails, one of some hundred states would wait for minutes (docs/decisions/0046).
 _GROWTH = 1.5
 _LONGEST_ASKED_MS = 60_000  # one answer may ask so long for the whole lane
 _PROBES_A_SECOND, _PROBES_AT_ONCE = 10.0, 20.0

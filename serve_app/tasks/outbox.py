@@ -299,15 +299,14 @@ def _seen(row: Due) -> dict[str, object]:
 def _settle(connection: Connection, outcome: Outcome, now: int) -> None:
     key = _key(outcome.callback.task)
     ours = {**key, "this_attempt": outcome.callback.attempt}
-    if outcome.verdict is not Verdict.RETURNED:
-        connection.execute(_HOLD, {"this_id": outcome.callback.task.id}).close()  # so that no newer state comes between the next ones
+    if outcome.verdict is Verdict.RETURNED:
+        connection.execute(_RETURN, {**ours, "now": now})
+        return
+    connection.execute(_HOLD, {"this_id": outcome.callback.task.id}).close()  # so that no newer state comes between the next ones
     if outcome.verdict is Verdict.DELIVERED:
         if outcome.callback.task.status.terminal:
             connection.execute(_CLEAR_TASK, {"this_id": outcome.callback.task.id})
         connection.execute(_DELIVERED, key)
-    elif outcome.verdict is Verdict.RETURNED:
-        connection.execute(_RETURN, {**ours, "now": now})
-        return
     else:
         retry_at, why = outcome.retry_at if outcome.verdict is Verdict.FAILED else None, outcome.error or "no reason given"
         if not connection.execute(_NOTE, {**ours, "retry_at": retry_at, "why": why}).rowcount:
