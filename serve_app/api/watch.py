@@ -28,10 +28,10 @@ def wanted_wait_s(request: Request, option_s: float) -> float:
 
 @dataclass(eq=False, slots=True)
 class _Waiter:
-    """task: as it was seen last. ended: set with its last state; with what was seen last where it was deleted."""
+    """ended: set when the task has ended, or was deleted."""
 
-    task: Task
-    ended: asyncio.Future[Task]
+    id: str
+    ended: asyncio.Future[None]
 
 
 class Watch:
@@ -49,20 +49,25 @@ class Watch:
         self._ended.set()
 
     async def ended(self, task: Task, wait_s: float) -> Task:
-        """The task once it has ended, or as it was seen last when the time is up, or at once where too many wait already."""
+        """The task once it has ended, or as it is when the time is up, or as it was given at once where too many wait already.
+
+        As it was given also where it was deleted, or the database is away: its submit was accepted all the same.
+        """
         if task.status.terminal or len(self._waiters) >= MOST_WAITERS:
             return task
-        waiter = _Waiter(task, asyncio.get_running_loop().create_future())
+        waiter = _Waiter(task.id, asyncio.get_running_loop().create_future())
         self._waiters.add(waiter)
         if self._looks is None or self._looks.done():
             self._looks = asyncio.create_task(self._look())
         try:
-            async with asyncio.timeout(wait_s):
-                return await waiter.ended
-        except TimeoutError:
-            return waiter.task
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await waiter.ended
         finally:
             self._waiters.discard(waiter)
+        with suppress(DatabaseUnavailable):
+            return await self._store.get(task.id) or task
+        return task
 
     async def _look(self) -> None:
         while self._waiters:
@@ -72,13 +77,11 @@ class Watch:
             self._ended.clear()
             waiters = list(self._waiters)
             try:
-                found = {task.id: task for task in await self._store.get_many([waiter.task.id for waiter in waiters])}
-            except DatabaseUnavailable:  # they are accepted all the same; an error now would have the client submit them again
+                unfinished = await self._store.unfinished_among([waiter.id for waiter in waiters])
+            except DatabaseUnavailable:  # an error now would have the clients submit again
                 await asyncio.sleep(_LOOK_S)
                 continue
             for waiter in waiters:
-                seen = found.get(waiter.task.id)
-                waiter.task = seen or waiter.task
-                if (seen is None or seen.status.terminal) and not waiter.ended.done():
-                    waiter.ended.set_result(waiter.task)
+                if waiter.id not in unfinished and not waiter.ended.done():
+                    waiter.ended.set_result(None)
             await asyncio.sleep(_PAUSE_S)

@@ -48,6 +48,8 @@ _OVERWRITES = (
     "use one that knows conditional writes"
 )
 
+_GONE = "the folder is gone, or another is mounted there"
+
 _log = logging.getLogger(__name__)
 # obstore's threads may still let go of what they returned. One that does so while Python ends aborts the process (obstore 0.12).
 atexit.register(time.sleep, 0.1)
@@ -98,7 +100,7 @@ class BlobStore:
     async def get(self, key: str) -> bytes:
         """Raises BlobMissing."""
         async with self._within():
-            found = await obstore.get_async(await self._here(), _checked(key))
+            found = await obstore.get_async(await self._opened(), _checked(key))
         async with self._within(found.meta["size"]):
             return bytes(await found.bytes_async())
 
@@ -205,15 +207,23 @@ class BlobStore:
                 yield portion
 
     async def _here(self) -> ObjectStore:
-        """The store; a folder only while its mark is there. Raises BlobsUnavailable."""
+        """The store, to change; a folder only while its mark is there. Raises BlobsUnavailable."""
+        store = await self._opened()
         if self._folder is not None:
             try:
-                if self._store is None:
-                    self._store = await asyncio.to_thread(_open, self._folder)
-                await obstore.head_async(self._store, _MARKER)  # in threads of obstore's own, of which a dead mount may hold many
+                await obstore.head_async(store, _MARKER)  # in threads of obstore's own, of which a dead mount may hold many
             except FileNotFoundError:
-                raise BlobsUnavailable("the folder is gone, or another is mounted there") from None
-        assert self._store is not None
+                raise BlobsUnavailable(_GONE) from None
+        return store
+
+    async def _opened(self) -> ObjectStore:
+        """The store, to read from: where something is missing, `_within` asks whether the folder is there. Raises BlobsUnavailable."""
+        if self._store is None:
+            assert self._folder is not None
+            try:
+                self._store = await asyncio.to_thread(_open, self._folder)
+            except FileNotFoundError:
+                raise BlobsUnavailable(_GONE) from None
         return self._store
 
     @asynccontextmanager

@@ -30,6 +30,7 @@ _SORTS = {
 }
 
 _FIND = select(*COLUMNS).where(tasks.c.id.in_(bindparam("ids", expanding=True)), visible)
+_UNFINISHED_AMONG = select(tasks.c.id).where(tasks.c.id.in_(bindparam("ids", expanding=True)), tasks.c.finish_time.is_(None))
 _COUNT_UNFINISHED = select(func.count()).select_from(tasks).where(unfinished)
 _COUNT_LEASED = select(func.count()).select_from(tasks).where(leased)
 _ANY_WAITING = select(exists().where(waiting, deadline > bindparam("now")))
@@ -89,6 +90,11 @@ SORTS = tuple(_SORTS)
 def find(connection: Connection, ids: Sequence[str], owner: str | None = None) -> dict[str, Task]:
     """The tasks that exist of these, by id; with `owner`, only its own."""
     return {row.id: to_task(row) for row in connection.execute(_FIND, {"ids": ids, "seen_by": owner})}
+
+
+def unfinished_among(connection: Connection, ids: Sequence[str]) -> set[str]:
+    """Those of these tasks that wait or are worked on."""
+    return set(connection.execute(_UNFINISHED_AMONG, {"ids": ids}).scalars())
 
 
 def count_waiting(connection: Connection) -> int:

@@ -54,6 +54,10 @@ class TaskStore(Acceptance):
         found = await self._database.read(partial(query.find, ids=wanted, owner=owner))
         return [found[id] for id in wanted if id in found]
 
+    async def unfinished_among(self, ids: Sequence[str]) -> set[str]:
+        """Those of these tasks that wait or are worked on. Their rows are not fetched."""
+        return await self._database.read(partial(query.unfinished_among, ids=ids))
+
     async def unfinished(self, owner: str | None = None, limit: int = 1000) -> list[Task]:
         """Tasks that wait and tasks that are worked on, oldest first."""
         return await self._database.read(partial(query.list_unfinished, owner=owner, limit=limit))

@@ -16,7 +16,6 @@ from serve_app.egress.client import Egress
 from serve_app.tasks.database import DatabaseUnavailable
 from serve_app.tasks.reasons import CANCELLED
 from serve_app.tasks.room import Bounds
-from serve_app.tasks.task import Task
 from tests.api.site import NAMES, Site
 from tests.api.support import LEFT_OUT, SWAP, MakeService, Service, data_url, sample, swap_body
 from tests.egress.common import POLICY, Names, website
@@ -119,15 +118,15 @@ async def test_who_waits_in_vain_gets_the_task_as_it_is(service: Service) -> Non
 async def test_who_waits_is_told_of_the_task_although_the_database_goes_away(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = asyncio.create_task(answer(service, {"Prefer": "wait=60"}))
     await asyncio.wait_for(service.arrived.wait(), 10)
-    seen, looked = service.store.get_many, asyncio.Event()
+    seen, looked = service.store.unfinished_among, asyncio.Event()
 
-    async def away(ids: Sequence[str], owner: str | None = None) -> list[Task]:
+    async def away(ids: Sequence[str]) -> set[str]:
         looked.set()
         raise DatabaseUnavailable("PostgreSQL: ConnectionRefusedError")
 
-    monkeypatch.setattr(service.store, "get_many", away)
+    monkeypatch.setattr(service.store, "unfinished_among", away)
     await asyncio.wait_for(looked.wait(), 10)
-    monkeypatch.setattr(service.store, "get_many", seen)
+    monkeypatch.setattr(service.store, "unfinished_among", seen)
     id = service.accepted[0].id
     await service.finish(id, sample(9))
     body = await asyncio.wait_for(asked, 10)
@@ -143,13 +142,13 @@ async def test_who_waits_for_a_task_that_is_deleted_is_answered(service: Service
 
 async def test_all_who_wait_share_a_look_and_it_comes_when_a_task_has_ended(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watch, "_LOOK_S", 60.0)
-    looks, seen, watching = list[int](), service.store.get_many, watch.Watch(service.store)
+    looks, seen, watching = list[int](), service.store.unfinished_among, watch.Watch(service.store)
 
-    async def look(ids: Sequence[str], owner: str | None = None) -> list[Task]:
+    async def look(ids: Sequence[str]) -> set[str]:
         looks.append(len(ids))
-        return await seen(ids, owner)
+        return await seen(ids)
 
-    monkeypatch.setattr(service.store, "get_many", look)
+    monkeypatch.setattr(service.store, "unfinished_among", look)
     for _ in range(3):
         await service.submit()
     first, second, third = service.accepted
