@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,12 +30,19 @@ class Client:
 
     def submit(self, source: bytes, target: bytes, **members: Any) -> str:
         """The id of an accepted task."""
+        return _accepted(self._swap(source, target, members))
+
+    def submit_patiently(self, source: bytes, target: bytes, **members: Any) -> str:
+        """`submit` of one of many that begin at once: who is told that this address sends too much comes back when it was told to."""
+        deadline = time.monotonic() + DEADLINE_S
+        while (answer := self._swap(source, target, members)).status_code == 429:
+            assert time.monotonic() < deadline, answer.text
+            time.sleep(int(answer.headers["retry-after"]))
+        return _accepted(answer)
+
+    def _swap(self, source: bytes, target: bytes, members: Mapping[str, Any]) -> httpx2.Response:
         body = {"sourceBase64": data_url(source), "targetBase64": data_url(target), **members}
-        answer = self.request("POST", "/mj/insight-face/swap", json=body)
-        assert answer.status_code == 200, answer.text
-        assert answer.json()["code"] == 1, answer.text
-        assert isinstance(answer.json()["result"], str)
-        return str(answer.json()["result"])
+        return self.request("POST", "/mj/insight-face/swap", json=body)
 
     def fetch(self, task: str) -> dict[str, Any]:
         answer = self.request("GET", f"/mj/task/{task}/fetch")
@@ -59,3 +67,10 @@ class Client:
 
     def swap(self, source: bytes, target: bytes, **members: Any) -> bytes:
         return self.picture(self.finished(self.submit(source, target, **members)))
+
+
+def _accepted(answer: httpx2.Response) -> str:
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["code"] == 1, answer.text
+    assert isinstance(answer.json()["result"], str)
+    return str(answer.json()["result"])

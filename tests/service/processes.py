@@ -45,6 +45,11 @@ def named(session: int, start: str) -> list[int]:
     return sorted(found)
 
 
+def stands_still(pid: int) -> bool:
+    """Every thread of it: SIGSTOP reaches them one after the other, also after `os.kill` has returned."""
+    return all(stat.read_text().rpartition(")")[2].split()[0] == "T" for stat in Path(f"/proc/{pid}/task").glob("*/stat"))
+
+
 def kill_all(supervisor: int) -> None:
     """SIGKILL for `faceswap serve` and for every process of the session that it made; returns when they are gone."""
     session = child_of(supervisor)

@@ -12,6 +12,7 @@ from serve_app.tasks.task import Status
 from serve_app.vision.image import decode
 from tests.service.client import Client
 from tests.service.pipelines import log_of, process_of, site
+from tests.service.processes import stands_still
 
 REFUSED = ": its result was refused, for it is not ours any more"
 LEFT = " was lost: cancelled, failed, or taken up by another"
@@ -43,6 +44,8 @@ async def refusal(folder: Path, name: str) -> str:
             await asyncio.sleep(0.01)
         os.kill(paused, signal.SIGSTOP)
         try:
+            while not stands_still(paused):  # or it could still take the lock that is free from here on, and keep it
+                await asyncio.sleep(0.01)
             writers.close()
             (too_late,) = (name for name in here.files() if name.startswith(f"{task.id}-"))
             while not await here.store.take_expired(10):

@@ -50,7 +50,7 @@ def test_of_200_tasks_at_once_each_result_is_its_own_pair(service: Service) -> N
 
     def swap(pair: tuple[Spot, Spot]) -> Pixels:
         source, target = pair
-        state = client.finished(client.submit(png(portrait(source)), png(portrait(target))))
+        state = client.finished(client.submit_patiently(png(portrait(source)), png(portrait(target))))
         assert state["properties"]["models"]["family"] == "insightface"
         return decode(client.picture(state)).bgr
 
