@@ -96,5 +96,5 @@ def test_every_port_that_must_not_be_public_is_explained() -> None:
 
 def test_every_variable_that_nodes_need_is_explained() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| (.*?) \|", (DOCS / "operations.md").read_text(), re.M))
-    for name, value in environment.EVERY_NODE.items():
+    for name, value in (environment.EVERY_NODE | environment.HAPROXY).items():
         assert rows[name] == (f"`{value}`" if value else "empty")

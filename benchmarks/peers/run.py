@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import bare
-from benchmarks.peers.limits import CLIENTS, NAMES, OURS, REFERENCE, SOURCES, lines, ratios_of
+from benchmarks.peers.limits import CLIENTS, LIGHTEST, NAMES, OURS, REFERENCE, SOURCES, lines, ratios_of
 from benchmarks.peers.load import Load, put
 from benchmarks.peers.page import charts, table
 from benchmarks.peers.scenes import REPEATED, Bodies
@@ -30,7 +30,7 @@ BARE_S, WARM = 4.0, 4
 CELL_S, MOST_ROUNDS = 10.0, 5
 OVERHEAD: Kind = "functional"  # the stand-in whose models cost next to nothing
 
-CELLS = len(NAMES) * len(CLIENTS) * len(SOURCES) + len(NAMES) - 1  # the last with models that cost nothing
+CELLS = (len(PEERS) + len(OURS)) * len(CLIENTS) * len(SOURCES) + len(PEERS) + 2  # the last with models that cost nothing
 
 APART_PX = 4.0  # bf16 moves a box a little
 APART_LEVELS = 3.0  # between two systems' pictures, on average over all pixels
@@ -78,7 +78,9 @@ def _round(costly: Path, free: Path, seconds: float) -> dict[str, Any]:
     bounds = {precision: bare.measure(costly, precision, BARE_S) for precision in OURS.values()}
     seen = {name: asyncio.run(_watch(start, seconds, CLIENTS, SOURCES)) for name, start in _starts(costly).items()}
     without = bare.measure(free, "exact", 1.0)
-    light = {name: asyncio.run(_watch(start, seconds, CLIENTS[-1:], SOURCES[:1])) for name, start in _starts(free, fast=False).items()}
+    lightest: Start = partial(ours, free, "exact", haproxy=True)
+    starts = {**_starts(free, fast=False), LIGHTEST: lightest}
+    light = {name: asyncio.run(_watch(start, seconds, CLIENTS[-1:], SOURCES[:1])) for name, start in starts.items()}
     for group in (seen, light):
         for name in group:
             _check_same(name, group[name], group[REFERENCE])

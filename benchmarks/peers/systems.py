@@ -146,15 +146,16 @@ def peer(name: str, models: Path) -> Iterator[Peer]:
 
 
 @contextlib.contextmanager
-def ours(models: Path, precision: Precision, settings: Mapping[str, Any] | None = None) -> Iterator[Ours]:
-    """This service as `make serve` runs it, with these models. settings: put over those of config/local.yaml."""
+def ours(models: Path, precision: Precision, settings: Mapping[str, Any] | None = None, *, haproxy: bool = False) -> Iterator[Ours]:
+    """This service as `make serve` runs it, with these models. settings: put over those of config/local.yaml. haproxy: in place of Ray's
+    proxy."""
     config = yaml.safe_load((ROOT / "config" / "local.yaml").read_text())
     args = config["applications"][0]["args"]
     args |= {"family": "insightface", "models_dir": str(models), "precision": precision, **(settings or {})}
     with tempfile.TemporaryDirectory(prefix="faceswap-peers-") as folder:
         path = Path(folder) / "serve.yaml"
         path.write_text(yaml.safe_dump(config))
-        with serving("--config", str(path), environment={"FACESWAP_SECRET": ""}) as service:
+        with serving("--config", str(path), *(["--haproxy"] if haproxy else []), environment={"FACESWAP_SECRET": ""}) as service:
             yield Ours(service.process.pid, service.base)
 
 

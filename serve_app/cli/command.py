@@ -61,9 +61,10 @@ def serve(
     data: Annotated[Path | None, typer.Option(help="Folder for tasks and pictures, instead of the file's")] = None,
     metrics_port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port for Prometheus, on loopback; else a free one")] = None,
     json_logs: Annotated[bool, typer.Option("--json-logs", help="Logs in JSON, whatever the file says")] = False,
+    haproxy: Annotated[bool, typer.Option("--haproxy", help="HAProxy in place of Ray's proxy: faster, see docs/operations.md")] = False,
 ) -> None:
     """Start everything on this machine; Ctrl-C stops it all again, and SIGUSR1 has the config file read again."""
-    raise typer.Exit(supervise(lambda folder: _serve(folder, config, host, port, family, data, metrics_port, json_logs)))
+    raise typer.Exit(supervise(lambda folder: _serve(folder, config, host, port, family, data, metrics_port, json_logs, haproxy)))
 
 
 def _serve(
@@ -75,8 +76,9 @@ def _serve(
     data: Path | None,
     metrics_port: int | None,
     json_logs: bool,
+    haproxy: bool,
 ) -> int:
-    environment.prepare()
+    environment.prepare(folder if haproxy else None)
     from serve_app.deployments import access, cluster  # Ray reads the environment when it is imported
 
     overrides = {key: value for key, value in (("family", family), ("data_dir", data)) if value is not None}
@@ -105,6 +107,8 @@ def _serve(
         runtimes.check_twins()
         document, secrets = read(), Secrets()
         settings = resolve(cluster.settings_of(document))
+        if haproxy:
+            cluster.refuse_haproxy(document)
         cluster.refuse_occupied(document)
         if secrets.blobs_url is not None:
             refuse_unfit(secrets.blobs_url)  # build() does it as well, where the reason stands below a page of Ray's

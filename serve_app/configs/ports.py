@@ -9,8 +9,8 @@ NEVER_PUBLIC = {
     8265: "Ray's dashboard and its REST interface: deploys applications, runs jobs, shows logs",
     10001: "Ray's client server: runs whatever is sent to it",
     52365: "Ray's agent of a node: its logs and jobs",
-    8404: "HAProxy's statistics: shows every replica, where RAY_SERVE_ENABLE_HA_PROXY is set",
-    9101: "HAProxy's metrics, where RAY_SERVE_ENABLE_HA_PROXY is set",
+    8404: "HAProxy's statistics: shows every replica, where Ray's HAProxy runs without faceswap-haproxy",
+    9101: "HAProxy's metrics, where Ray's HAProxy runs without faceswap-haproxy",
 }
 
 CLIENTS = 8000  # the service itself

@@ -24,6 +24,7 @@ from ray.serve._private.client import ServeControllerClient
 from ray.serve.context import _get_global_client
 from ray.serve.schema import LoggingConfig, ServeDeploySchema
 
+from serve_app.deployments import environment
 from serve_app.settings import Settings
 
 READY_TIMEOUT_S = 120.0
@@ -174,6 +175,17 @@ def _drain(config: ServeDeploySchema) -> None:
         drain_s = Settings.model_validate(application.args).pipeline.drain_s
         with contextlib.suppress(Exception):  # no pipeline is there, or none answers: leases run out by themselves
             serve.get_deployment_handle("SwapPipeline", application.name).broadcast("drain").results(timeout_s=drain_s + DRAIN_MORE_S)
+
+
+def refuse_haproxy(config: ServeDeploySchema) -> None:
+    """Raises StartError where HAProxy cannot stand before this service: Ray tells that by a timeout."""
+    http, command = config.http_options, os.environ[environment.BINARY]
+    if http.host not in ("127.0.0.1", "localhost", "0.0.0.0"):
+        raise StartError(f"--haproxy: it reaches the service on 127.0.0.1, which {http.host} leaves out; use --host 127.0.0.1 or 0.0.0.0")
+    if http.ssl_keyfile:
+        raise StartError("--haproxy: Ray's HAProxy speaks no TLS; take ssl_keyfile out of http_options and put TLS before the service")
+    if not os.access(command, os.X_OK):
+        raise StartError(f"--haproxy: {command} is not there; install the package again")
 
 
 def refuse_occupied(config: ServeDeploySchema) -> None:

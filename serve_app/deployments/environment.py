@@ -5,6 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+
+from serve_app.deployments.ports import own_block
 
 logger = logging.getLogger(__name__)
 
@@ -39,15 +45,69 @@ EVERY_NODE = {
     "FORWARDED_ALLOW_IPS": "",
 }
 
+BINARY = "RAY_SERVE_HAPROXY_BINARY_PATH"  # the command `faceswap-haproxy`, wherever it was installed
+# Beside those, where HAProxy stands in place of Ray's proxy (haproxy.py, docs/decisions/0036). On every node too: all of them or none.
+HAPROXY = {
+    "RAY_SERVE_ENABLE_HA_PROXY": "1",
+    # Calls between replicas carry their arguments themselves, in one loop with our code.
+    "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+    # Ray's 4 MB are three pictures as the detector sees them; a call has up to sixteen, and a swap faces of up to 1024 pixels.
+    "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": "536870912",
+    # The flag above would keep back up to a thousand lines, and those of a process that is killed for ever.
+    "RAY_SERVE_REQUEST_PATH_LOG_BUFFER_SIZE": "1",
+    # And take Serve's lines away from stderr, which some collect.
+    "RAY_SERVE_LOG_TO_STDERR": "1",
+    # A GET whose Ingress died before it answered goes to another; which requests may is haproxy.py's.
+    "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+    # A client that sends or takes nothing for so long is gone. Ray's hour would let few clients hold all connections.
+    "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "150",
+    # How long an Ingress that stops waits for HAProxy to hear of it, at least: Ray's 30 s are for load balancers that ask seldom.
+    "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "3",
+}
+
+# Ray's place for them, in /tmp, is one for all services of a machine, and they stay.
+HAPROXY_FILES = {
+    "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": "haproxy.cfg",
+    "RAY_SERVE_HAPROXY_SOCKET_PATH": "a",  # a name of a socket has 107 bytes, a node's of Ray 56 of them
+    "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": "m",
+    "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": "",
+    "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": "server-state",
+}
+
+# Places in a block of ports of this service's own (ports.py). Ray's are the same for all services of a machine: another one's Ingress that
+# took the port of one of ours that died would be sent our requests.
+HAPROXY_PORTS = {
+    "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": 0,
+    "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": -2,
+    "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": -1,  # Ray's proxy is there still, for what comes while there is no Ingress
+}
+
 DEFAULTS = ONE_MACHINE | EVERY_NODE
 
 
-def prepare() -> None:
+def behind_haproxy() -> bool:
+    """Whether this process belongs to a cluster whose requests come through HAProxy."""
+    return os.environ.get("RAY_SERVE_ENABLE_HA_PROXY") == "1"
+
+
+def prepare(haproxy: Path | None = None) -> None:
     """Set what is not set already. Call it before the first import of Ray in the process: later is too late.
+
+    haproxy: the folder for HAProxy's files; None: Ray's own proxy, unless the environment names HAProxy already.
 
     The token is random and lives in the environment only: nobody else on this machine can run code in the cluster,
     and no file is left in the home directory.
     """
+    if haproxy:
+        os.environ["RAY_SERVE_ENABLE_HA_PROXY"] = "1"
+        os.environ.update((name, str(haproxy / file)) for name, file in HAPROXY_FILES.items())
+        ports = own_block()
+        os.environ.update((name, str(ports[place])) for name, place in HAPROXY_PORTS.items())
+        os.environ[BINARY] = _command()
+    if behind_haproxy():
+        for name, value in HAPROXY.items():
+            os.environ.setdefault(name, value)
+        os.environ.setdefault(BINARY, _command())
     # Never as inherited: replicas listen on every address, and only the token stands before what they unpickle.
     os.environ["RAY_AUTH_MODE"] = "token"
     for name, value in DEFAULTS.items():
@@ -55,9 +115,16 @@ def prepare() -> None:
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
 
 
+def _command() -> str:
+    """Where `faceswap-haproxy` was installed, or should have been."""
+    folders = (str(Path(sys.argv[0]).parent), sysconfig.get_path("scripts"))
+    return shutil.which("faceswap-haproxy", path=os.pathsep.join(folders)) or str(Path(folders[1]) / "faceswap-haproxy")
+
+
 def complain() -> None:
     """Say in the log what this node was started without. Its proxy read it when it started, so now is too late to set it."""
-    missing = [name for name in EVERY_NODE if name not in os.environ]
+    wanted = [*EVERY_NODE, *HAPROXY, BINARY] if behind_haproxy() else EVERY_NODE
+    missing = [name for name in wanted if name not in os.environ]
     if os.environ.get("RAY_AUTH_MODE", "").lower() != "token":
         missing.append("RAY_AUTH_MODE=token (who reaches a port of Ray's runs code)")
     if missing:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -71,11 +71,7 @@ class Failover:
 
     async def _sorry(self, scope: Scope, send: Send) -> None:
         id = next(value for name, value in scope["headers"] if name == _REQUEST_ID)
-        headers = {"Access-Control-Allow-Origin": "*", "X-Request-ID": id.decode("latin-1")}
-        error = ApiError(
-            Answer.STORE_DOWN, reason="The server could not answer this. Send it again later.", retry_after=_AGAIN_S, headers=headers
-        )
-        await self._refusals.answer(error)(scope, _nothing, send)
+        await self._refusals.answer(unanswered({"X-Request-ID": id.decode("latin-1")}))(scope, _nothing, send)
 
     def _take(self, size: int) -> bool:
         """Room for so many bytes, or none. Negative: they are given back."""
@@ -83,6 +79,12 @@ class Failover:
             return False
         self._room -= size
         return True
+
+
+def unanswered(headers: Mapping[str, str]) -> ApiError:
+    """What a client is told whom no Ingress answered."""
+    reason = "The server could not answer this. Send it again later."
+    return ApiError(Answer.STORE_DOWN, reason=reason, retry_after=_AGAIN_S, headers={"Access-Control-Allow-Origin": "*", **headers})
 
 
 class _Body:

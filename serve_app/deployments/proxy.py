@@ -1,5 +1,5 @@
 """What stands inside Ray's proxy, before its own code: headers that would steer it are taken away, huge bodies turned down, and what a
-dead replica did not answer is sent to another one (failover.py).
+dead replica did not answer is sent to another one (failover.py). Where HAProxy is in Ray's proxy's place, what of it each Ingress needs.
 
 A body that Ray's proxy has begun to read goes to a replica piece by piece, wanted or not, and each piece costs a call between the two.
 One that says it is larger than any limit that can be set is answered here, and what comes byte by byte is gathered here.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 
+from ray.serve.context import _get_internal_replica_context
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -16,7 +17,9 @@ from serve_app.api.again import HEADER
 from serve_app.api.body import PROGRESS_BYTES, stated_length
 from serve_app.api.errors import Answer, ApiError, Refusals
 from serve_app.api.request_id import GOOD_ID
+from serve_app.deployments.environment import behind_haproxy
 from serve_app.deployments.failover import Failover
+from serve_app.deployments.forwarded import BehindHAProxy, own_token
 from serve_app.deployments.recorder import recorder
 from serve_app.settings import MOST_BODY_BYTES
 
@@ -32,14 +35,20 @@ _SIP_S = 0.02  # the server reads 64 KB ahead, so this is some 3 MB/s
 
 
 def middlewares() -> list[Middleware]:
-    """Ray calls this in each proxy that it starts (RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH). Innermost first."""
+    """Ray calls this in each server that it starts: in its proxies, and in each Ingress where HAProxy is in their place
+    (RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH). Innermost first.
+    """
     refusals = Refusals(recorder())
-    return [
-        Middleware(Failover, refusals=refusals),
-        Middleware(OwnHeaders),
-        Middleware(HugeBodies, refusals=refusals),
-        Middleware(WholePieces),
-    ]
+    guards = [Middleware(OwnHeaders), Middleware(HugeBodies, refusals=refusals)]
+    if behind_haproxy():
+        guards.append(Middleware(BehindHAProxy, token=own_token()))
+        if _is_replica():  # an Ingress: nothing is to be sent from here, and pieces of a body cost no calls
+            return guards
+    return [Middleware(Failover, refusals=refusals), *guards, Middleware(WholePieces)]
+
+
+def _is_replica() -> bool:
+    return _get_internal_replica_context() is not None  # type: ignore[no-untyped-call]  # Ray has no annotation there
 
 
 class OwnHeaders:

@@ -220,7 +220,7 @@ LAUNCH = [
     (
         "RAY_AUTH_MODE=token ray start --head",
         "RAY_SERVE_ENABLE_HA_PROXY=1 RAY_AUTH_MODE=token ray start --head",
-        "warning: takes what this service has inside of Ray's proxy away",
+        "warning: needs RAY_SERVE_HAPROXY_BINARY_PATH beside it",
     ),
     ("--env-file /etc/faceswap.env", "-e FACESWAP_DATABASE=x", "there is no such variable; did you mean FACESWAP_DATABASE_URL?"),
 ]

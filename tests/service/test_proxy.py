@@ -7,6 +7,7 @@ import os
 import re
 import time
 from collections import Counter
+from itertools import chain
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -23,7 +24,8 @@ SECONDS = 25.0  # a proxy that may answer within 2 s only is killed after 15 to 
 
 def test_ray_reads_what_we_set_for_its_proxy() -> None:
     source = Path(constants.__file__).read_text()
-    for name in environment.ONE_MACHINE | environment.EVERY_NODE:
+    ours = (environment.ONE_MACHINE, environment.EVERY_NODE, environment.HAPROXY, environment.HAPROXY_FILES, environment.HAPROXY_PORTS)
+    for name in (environment.BINARY, *chain.from_iterable(ours)):
         if name.startswith("RAY_SERVE_"):
             assert f'"{name}"' in source, f"Ray does not know {name}"
 
