@@ -114,7 +114,7 @@ class Ingress:
             cover=self._dispatcher.cover,
             ended=self._courier.wake,
             limit=settings.ingress.max_dispatched,
-            settle_s=settings.pipeline.renew_s,
+            settle_s=settings.pipeline.lease_s,  # as if all had been renewed when it came back
         )
         self._health = Shared(self._look_at_health, HEALTH_FRESH_MS, lambda: time.monotonic_ns() // 1_000_000)
         here = versions()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Sequence
@@ -26,7 +27,7 @@ class Recovery:
     """cover: told how many tasks wait. ended: told when tasks have ended here. limit: expired leases taken back at a time.
 
     settle_s: how long a database must have been back before expired leases are taken. While it was down nobody could renew, so those
-    who work on still are given the time to do it first.
+    who work on still are given the time to do it first. now: seconds of a clock that never goes back.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Recovery:
         ended: Callable[[], None],
         limit: int,
         settle_s: float,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
         self._blobs = blobs
@@ -45,7 +47,8 @@ class Recovery:
         self._ended = ended
         self.limit = limit
         self._settle_s = settle_s
-        self._settled_at = float("-inf")
+        self._now = now
+        self._settled_at = -math.inf  # inf: the database is down, as far as is known
 
     async def look(self) -> None:
         """Tasks past their deadline end; all others are worked on, also if the replica that accepted or claimed them is gone.
@@ -67,7 +70,9 @@ class Recovery:
             await self._take_up()
 
     async def _take_up(self) -> None:
-        if time.monotonic() >= self._settled_at:
+        if self._settled_at == math.inf:
+            self._settled_at = self._now() + self._settle_s
+        if self._now() >= self._settled_at:
             await self._store.take_expired(self.limit)
         self._cover(await self._store.count_waiting())
 
@@ -76,7 +81,7 @@ class Recovery:
         try:
             yield
         except DatabaseUnavailable:
-            self._settled_at = time.monotonic() + self._settle_s
+            self._settled_at = math.inf
             raise
 
     async def _end_overdue(self, ended: list[str]) -> None:
