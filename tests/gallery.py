@@ -55,8 +55,9 @@ class Finder:
         return person(picture, nearest, self._measure)
 
     def _keypoints(self, picture: Pixels) -> Floats:
-        frame, scale = letterbox(picture, 640)
-        return self._detect.post(frame, self._detect.run([frame])[0]).scaled(1 / scale).keypoints
+        frame = letterbox(picture, 640)
+        square = frame.square()
+        return self._detect.post(square, self._detect.run([square])[0]).scaled(1 / frame.scale).keypoints
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -27,10 +27,10 @@ class Framed:
         return self._engine.info()
 
     def pre(self, item: tuple[Frame, ...]) -> Any:
-        return self._engine.pre(item[0].pixels)
+        return self._engine.pre(item[0].square())
 
     def run(self, batch: Sequence[Any]) -> Sequence[Any]:
         return self._engine.run(batch)
 
     def post(self, item: tuple[Frame, ...], raw: Any) -> Faces:
-        return self._engine.post(item[0].pixels, raw).scaled(1 / item[0].scale)
+        return self._engine.post(item[0].square(), raw).scaled(1 / item[0].scale)

@@ -15,14 +15,16 @@ from serve_app.engines.batches import by_first_axis
 from serve_app.engines.choice import Judge, difference, probe_picture
 from serve_app.engines.net import Net, Runs
 from serve_app.engines.onnxfile import Signature, read_signature
-from serve_app.engines.pictures import check_picture
 from serve_app.engines.session import Array
-from serve_app.vision.face import Faces, Floats, Frame, Pixels
+from serve_app.vision.face import Faces, Floats, Frame
 from serve_app.vision.scrfd import ANCHORS, STRIDES, Level, decode, merge
 
 LEVELS = len(STRIDES)
 WIDTHS = (1, 4, 10)  # values a candidate: score, box, five points
-MEAN, STD = 127.5, 128.0
+# What the net is shown for each of the 256 levels of a channel: the library's own arithmetic, done once.
+_LEVELS: Floats = np.asarray(
+    cv2.dnn.blobFromImage(np.arange(256, dtype=np.uint8)[None], 1.0 / 128.0, (256, 1), (127.5,)), np.float32
+).ravel()
 BATCHED_RANK = 3  # (n, rows, width); the older export, in all published packs, has no axis for the batch
 
 
@@ -54,7 +56,7 @@ class SCRFDEngine:
 
     def _net(self, path: Path, side: int, runs: Runs) -> Net:
         pictures = probe_picture({"": (2, side, side, 3)})[""]
-        probes = [{self._input: self._blob(picture)} for picture in pictures]
+        probes = [{self._input: self._blob(Frame(picture, side, 1.0))} for picture in pictures]
         return Net(path, probes, JUDGE, side=side, split=self._split, **runs)
 
     def warm_up(self) -> None:
@@ -72,8 +74,8 @@ class SCRFDEngine:
     def pre(self, item: tuple[Frame, ...]) -> tuple[Floats, ...]:
         """(3, side, side) RGB of each frame. Raises ValueError when they are not frames of `sizes`."""
         for frame, side in zip(item, self.sizes, strict=True):
-            check_picture(frame.pixels, side)
-        return tuple(self._blob(frame.pixels) for frame in item)
+            _check_frame(frame, side)
+        return tuple(map(self._blob, item))
 
     def run(self, batch: Sequence[tuple[Floats, ...]]) -> list[list[list[Array]]]:
         by_size = [net.run([{self._input: blobs[i]} for blobs in batch]) for i, net in enumerate(self._nets.values())]
@@ -87,9 +89,20 @@ class SCRFDEngine:
     def _split(self, outputs: Sequence[Array], count: int) -> list[list[Array]]:
         return by_first_axis(outputs if self._batched else [deinterleave(output, count) for output in outputs], count)
 
-    def _blob(self, pixels: Pixels) -> Floats:
-        blob = cv2.dnn.blobFromImage(pixels, 1.0 / STD, pixels.shape[1::-1], (MEAN, MEAN, MEAN), swapRB=True)
-        return np.asarray(blob[0], self._dtype)
+    def _blob(self, frame: Frame) -> Floats:
+        """(3, side, side) RGB."""
+        (height, width), side = frame.inside.shape[:2], frame.side
+        blob = np.empty((3, side, side), np.float32)
+        for plane, channel in zip(blob, reversed(cv2.split(frame.inside)), strict=True):
+            plane[:height, :width] = cv2.LUT(channel, _LEVELS)
+            plane[height:] = plane[:height, width:] = _LEVELS[0]
+        return np.asarray(blob, self._dtype)
+
+
+def _check_frame(frame: Frame, side: int) -> None:
+    height, width, *_ = shape = frame.inside.shape
+    if frame.side != side or frame.inside.dtype != np.uint8 or shape != (height, width, 3) or not 0 < max(height, width) <= side:
+        raise ValueError(f"a frame of {side} pixels was expected, not {shape} {frame.inside.dtype} in one of {frame.side}")
 
 
 def deinterleave(output: Array, count: int) -> Array:

@@ -52,13 +52,20 @@ class Faces:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """A picture made to fit what a detector looks at: letterboxed, top-left.
+    """A picture made to fit what a detector looks at: letterboxed into the top left of a black square, whose black does not travel.
 
-    pixels: (side, side, 3) uint8 BGR. scale: frame pixels per picture pixel.
+    inside: the picture, (h, w, 3) uint8 BGR, neither side longer than `side`, the square's. scale: frame pixels per picture pixel.
     """
 
-    pixels: Pixels
+    inside: Pixels
+    side: int
     scale: float
+
+    def square(self) -> Pixels:
+        """(side, side, 3) uint8 BGR."""
+        square = np.zeros((self.side, self.side, 3), np.uint8)
+        square[: self.inside.shape[0], : self.inside.shape[1]] = self.inside
+        return square
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def framing(family: str, frame_sides: Sequence[int], max_side: int) -> Framing:
 def mesh_framing(frame_side: int, max_side: int) -> Framing:
     """For meshes: upright squares of the picture's own pixels, with room around the face."""
     square = partial(_upright_square, max_side=max_side)
-    return Framing(lambda bgr: (Frame(*letterbox(bgr, frame_side)),), square, square, True, paste, _together, of_mesh)
+    return Framing(lambda bgr: (letterbox(bgr, frame_side),), square, square, True, paste, _together, of_mesh)
 
 
 def arcface_framing(sides: Sequence[int]) -> Framing:

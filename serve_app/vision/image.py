@@ -11,7 +11,7 @@ import numpy as np
 
 from serve_app.vision.decode import decode
 from serve_app.vision.encode import OUTPUTS, SIDES, Output, encode, output_of, too_long
-from serve_app.vision.face import Pixels
+from serve_app.vision.face import Frame, Pixels
 from serve_app.vision.header import Header, ImageError, probe
 from serve_app.vision.picture import Note, Picture
 
@@ -32,15 +32,12 @@ __all__ = [
 ]
 
 
-def letterbox(bgr: Pixels, size: int) -> tuple[Pixels, float]:
-    """Fit a picture (H, W, 3) into the top left of a black square. Returns ((size, size, 3) uint8, canvas pixels per picture pixel)."""
+def letterbox(bgr: Pixels, side: int) -> Frame:
+    """A picture (H, W, 3) uint8 BGR in a frame whose longer side it fills."""
     height, width = bgr.shape[:2]
-    scale = size / max(height, width)
+    scale = side / max(height, width)
     fitted = max(1, round(width * scale)), max(1, round(height * scale))
-    canvas = np.zeros((size, size, 3), np.uint8)
-    inside = canvas[: fitted[1], : fitted[0]]
     if fitted == (width, height):
-        inside[:] = bgr
-    else:
-        cv2.resize(bgr, fitted, dst=inside, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-    return canvas, scale
+        return Frame(bgr, side, scale)
+    inside = cv2.resize(bgr, fitted, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    return Frame(np.asarray(inside, np.uint8), side, scale)

@@ -25,7 +25,7 @@ Level: TypeAlias = tuple[Floats, Floats, Floats]
 
 
 def library_letterbox(bgr: Pixels, side: int) -> Frame:
-    """A (H, W, 3) uint8 BGR picture in the top left of a black (side, side) frame, bilinear, sides cut to whole pixels.
+    """A (H, W, 3) uint8 BGR picture in the top left of a frame, bilinear, sides cut to whole pixels.
 
     The same pixels and scale as the library's, which fails on pictures so long that their short side comes to no pixel at all:
     here it comes to one, and the scale is the long side's.
@@ -35,9 +35,7 @@ def library_letterbox(bgr: Pixels, side: int) -> Frame:
     new_height, new_width = (side, int(side / ratio)) if ratio > 1 else (int(side * ratio), side)
     scale = float(new_height) / height if new_height else float(side) / width
     new_height, new_width = max(1, new_height), max(1, new_width)
-    frame = np.zeros((side, side, 3), np.uint8)
-    frame[:new_height, :new_width] = cv2.resize(bgr, (new_width, new_height))
-    return Frame(frame, scale)
+    return Frame(np.asarray(cv2.resize(bgr, (new_width, new_height)), np.uint8), side, scale)
 
 
 @lru_cache(maxsize=16)

@@ -91,7 +91,7 @@ def compare(reference: Reference, ours: Ours, fast: Ours, case: Case, *, most: i
     for sides in (SIDES[1:], SIDES):
         boxes, scores, keypoints, frames = reference.detect(case.picture, sides)
         made = tuple(ours.letterbox(case.picture, side) for side in sides)
-        yield from (("letterbox", apart(frame.pixels, theirs)) for frame, theirs in zip(made, frames, strict=True))
+        yield from (("letterbox", apart(frame.square(), theirs)) for frame, theirs in zip(made, frames, strict=True))
         yield from _detection(ours.detect(made), Faces(boxes, scores, keypoints), "detection " + " + ".join(map(str, sides)))
         yield "fast keypoints", drift(fast.detect(made), Faces(boxes, scores, keypoints))
     embedding = reference.embed(case.stranger)

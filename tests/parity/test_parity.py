@@ -77,7 +77,7 @@ def test_a_case_is_the_same_every_time() -> None:
 
 
 def rolled(frame: Frame) -> Frame:
-    return replace(frame, pixels=np.roll(frame.pixels, 1, axis=1))
+    return replace(frame, inside=np.roll(frame.inside, 1, axis=1))
 
 
 def darker(patch: Patch) -> Patch:

@@ -225,9 +225,10 @@ def test_damage_is_only_ever_an_image_error(data: bytes, changes: list[tuple[int
     ("height", "width", "inside"), [(300, 400, (480, 640)), (2000, 1000, (640, 320)), (640, 640, (640, 640)), (2000, 2, (640, 1))]
 )
 def test_letterbox_fits_top_left_on_black(height: int, width: int, inside: tuple[int, int]) -> None:
-    canvas, scale = letterbox(np.full((height, width, 3), 200, np.uint8), 640)
+    frame = letterbox(np.full((height, width, 3), 200, np.uint8), 640)
+    canvas = frame.square()
     assert canvas.shape == (640, 640, 3)
-    assert scale == 640 / max(height, width)
+    assert frame.scale == 640 / max(height, width)
     assert (canvas[: inside[0], : inside[1]] == 200).all()
     assert not canvas[inside[0] :].any()
     assert not canvas[:, inside[1] :].any()
@@ -236,13 +237,13 @@ def test_letterbox_fits_top_left_on_black(height: int, width: int, inside: tuple
 def test_letterbox_keeps_points_in_their_places() -> None:
     pixels = np.zeros((1200, 900, 3), np.uint8)
     cv2.circle(pixels, (600, 300), 40, (255, 255, 255), -1)
-    canvas, scale = letterbox(pixels, 640)
-    y, x = np.argwhere(canvas[..., 0] > 127).mean(0)
-    assert np.hypot(x / scale - 600, y / scale - 300) < 2
+    frame = letterbox(pixels, 640)
+    y, x = np.argwhere(frame.square()[..., 0] > 127).mean(0)
+    assert np.hypot(x / frame.scale - 600, y / frame.scale - 300) < 2
 
 
 def test_letterbox_of_its_own_size_is_the_picture() -> None:
     pixels = cv2.resize(astronaut(), (640, 400))
-    canvas, scale = letterbox(np.asarray(pixels, np.uint8), 640)
-    assert scale == 1
-    np.testing.assert_array_equal(canvas[:400], pixels)
+    frame = letterbox(np.asarray(pixels, np.uint8), 640)
+    assert frame.scale == 1
+    np.testing.assert_array_equal(frame.square()[:400], pixels)
