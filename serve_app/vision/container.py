@@ -56,7 +56,8 @@ class Container:
     icc: colour profile, unchecked and in a PNG still compressed, or b"": none, not whole, or over MAX_ICC (of inks MAX_INKS_ICC).
     orientation: 1..8 as in EXIF, by a format of its own that goes before EXIF (TIFF, AVIF, HEIC); None: EXIF says it.
     orientation_at: where in a TIFF it stands. more: there are further frames or pages. bits: of the deepest channel.
-    inks: CMYK or YCCK. real: floating point.
+    inks: CMYK or YCCK. real: floating point. sampling: of a JPEG, how many samples of lightness there are to one of colour, across and
+    down: (2, 2) is 4:2:0, (2, 1) is 4:2:2.
     """
 
     format: Format
@@ -72,6 +73,7 @@ class Container:
     bits: int = 8
     inks: bool = False
     real: bool = False
+    sampling: tuple[int, int] = (1, 1)
 
 
 def short() -> ContainerError:
@@ -85,14 +87,14 @@ def too_many() -> ContainerError:
 
 def walk_jpeg(data: bytes) -> Container:
     size: tuple[int, int] | None = None
-    exif, scans, bits, inks = b"", 0, 8, False
+    exif, scans, bits, inks, sampling = b"", 0, 8, False, (1, 1)
     profile: list[bytes] = []
     for marker, body in _segments(data):
         if marker in _FRAMES:
             if len(body) < 6:
                 raise ContainerError("its frame header is damaged")
             size = int.from_bytes(body[3:5], "big"), int.from_bytes(body[1:3], "big")
-            bits, inks = body[0], body[5] == 4
+            bits, inks, sampling = body[0], body[5] == 4, _sampling(body)
         elif marker == _APP1 and not exif and body.startswith(_EXIF_ID):
             exif = body[len(_EXIF_ID) :]
         elif marker == _APP2 and not scans and body.startswith(_ICC_ID):
@@ -103,7 +105,15 @@ def walk_jpeg(data: bytes) -> Container:
                 raise ContainerError(f"it has more than {MAX_SCANS} scans")
     if size is None or not scans:
         raise ContainerError("it holds no picture data")
-    return Container("JPEG", *size, exif, icc=_joined(profile, MAX_INKS_ICC if inks else MAX_ICC), bits=bits, inks=inks)
+    return Container("JPEG", *size, exif, icc=_joined(profile, MAX_INKS_ICC if inks else MAX_ICC), bits=bits, inks=inks, sampling=sampling)
+
+
+def _sampling(frame: bytes) -> tuple[int, int]:
+    """By a frame header with three components; (1, 1) of all others, and where the two of colour have not the fewest samples."""
+    factors = frame[7::3]
+    if frame[5] != 3 or len(factors) != 3 or factors[1:] != b"\x11\x11":
+        return 1, 1
+    return factors[0] >> 4, factors[0] & 15
 
 
 def _joined(parts: list[bytes], most: int) -> bytes:

@@ -35,6 +35,12 @@ XMP = (
     f' Iptc4xmpExt:DigitalSourceType="{SOURCE_TYPE}"/></rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
 ).encode()
 
+_SAMPLINGS = {
+    (2, 2): cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+    (2, 1): cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
+    (1, 2): cv2.IMWRITE_JPEG_SAMPLING_FACTOR_440,
+}
+
 _PNG_HEADER = 33  # signature and IHDR
 _JPEG_HEADER = 20  # start marker and JFIF, which has to come first
 _SEGMENT = 65_519  # of a profile: 65,535 less the length, the name and the part's number
@@ -58,8 +64,9 @@ def encode(picture: Picture, *, quality: int = 95, format: Output | None = None)
     """The picture as a file of `format`, or else of `output_of` its own. `quality` (0..100) counts for JPEG, AVIF and for WebP with loss:
     WebP has none only where the picture was WebP without loss.
 
-    JPEG keeps full colour resolution (4:4:4): halving it moves the colour of pixels that the swap never touched, and costs
-    0.3 ms less at 512 x 512. JPEG has no alpha, so the picture is laid on white there. Raises ImageError when the encoder cannot do it.
+    A JPEG keeps the colour resolution of the JPEG it was, and is 4:4:4 where it was none: halving moves the colour of pixels that the swap
+    never touched, but for those that were halved before. JPEG has no alpha, so the picture is laid on white there.
+    Raises ImageError when the encoder cannot do it.
     """
     height, width = picture.bgr.shape[:2]
     format = format or output_of(picture.format, alpha=picture.alpha is not None, width=width, height=height)
@@ -72,8 +79,9 @@ def encode(picture: Picture, *, quality: int = 95, format: Output | None = None)
         plain = _checked(cv2.imencode(".png", _with_alpha(picture), [cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_AVG]))
         return plain[:_PNG_HEADER] + _text_chunk(b"XML:com.adobe.xmp", XMP) + _profile_chunk(picture.icc) + plain[_PNG_HEADER:]
     packet = np.frombuffer(b"http://ns.adobe.com/xap/1.0/\x00" + XMP, np.uint8)
-    sampling = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444]
-    plain = _checked(cv2.imencodeWithMetadata(".jpg", _on_white(picture), [cv2.IMAGE_METADATA_XMP], [packet], sampling))
+    sampling = _SAMPLINGS.get(picture.sampling, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444)
+    how = [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
+    plain = _checked(cv2.imencodeWithMetadata(".jpg", _on_white(picture), [cv2.IMAGE_METADATA_XMP], [packet], how))
     return plain[:_JPEG_HEADER] + _profile_segments(picture.icc or b"") + plain[_JPEG_HEADER:]
 
 

@@ -21,6 +21,7 @@ class Picture:
     """bgr: (H, W, 3) uint8. alpha: (H, W) uint8 or None. format: of the file it came from.
 
     lossless: the file it came from kept every pixel (PNG, WebP without loss), so the one that goes out shall too.
+    sampling: of colour in a JPEG, as `Container` has it, for the picture as it stands here.
     icc: the ICC profile that says which colours the values of `bgr` mean; None: sRGB, as for all files without one.
     """
 
@@ -30,3 +31,4 @@ class Picture:
     lossless: bool = False
     icc: bytes | None = field(default=None, repr=False)
     notes: tuple[Note, ...] = ()
+    sampling: tuple[int, int] = (1, 1)

@@ -7,6 +7,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from xml.etree import ElementTree
@@ -21,6 +22,7 @@ from PIL import Image, ImageOps, JpegImagePlugin
 
 from serve_app.vision.face import Pixels
 from serve_app.vision.image import ImageError, Picture, decode, encode, letterbox, probe
+from tests.pictures import SIX_PEOPLE, read
 
 FORMATS = ["JPEG", "PNG", "WEBP"]
 RNG = np.random.default_rng(7)
@@ -159,10 +161,33 @@ def test_webp_with_loss_keeps_alpha_exactly() -> None:
     np.testing.assert_array_equal(decode(encode(picture)).alpha, ALPHA)
 
 
-def test_jpeg_keeps_full_colour_resolution() -> None:
-    with Image.open(io.BytesIO(encode(Picture(astronaut(), None, "JPEG")))) as image:
+def test_what_was_no_jpeg_keeps_full_colour_resolution() -> None:
+    assert sampling(encode(decode(saved(Image.fromarray(RGB), "PNG")), format="JPEG")) == 0
+
+
+@pytest.mark.parametrize("subsampling", [0, 1, 2], ids=["4:4:4", "4:2:2", "4:2:0"])
+def test_a_jpeg_keeps_its_own_colour_resolution(subsampling: int) -> None:
+    before = decode(saved(Image.fromarray(read(SIX_PEOPLE)[..., ::-1]), "JPEG", quality=90, subsampling=subsampling))
+    data, full = encode(before), encode(replace(before, sampling=(1, 1)))
+    assert sampling(data) == subsampling
+    assert len(data) <= len(full)
+    assert cv2.PSNR(before.bgr, decode(data).bgr) >= cv2.PSNR(before.bgr, decode(full).bgr)
+
+
+def test_a_jpeg_on_its_side_keeps_the_colour_resolution_of_its_pixels() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(decode(saved(Image.fromarray(RGB), "JPEG", subsampling=1, exif=exif)))
+    with Image.open(io.BytesIO(data)) as image:
         assert isinstance(image, JpegImagePlugin.JpegImageFile)
-        assert JpegImagePlugin.get_sampling(image) == 0
+        assert [layer[1:3] for layer in image.layer] == [(1, 2), (1, 1), (1, 1)]
+
+
+def sampling(data: bytes) -> int:
+    """As Pillow numbers them: 4:4:4, 4:2:2 and 4:2:0."""
+    with Image.open(io.BytesIO(data)) as image:
+        assert isinstance(image, JpegImagePlugin.JpegImageFile)
+        return JpegImagePlugin.get_sampling(image)
 
 
 @pytest.mark.parametrize("format", FORMATS)

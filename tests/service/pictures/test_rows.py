@@ -102,7 +102,7 @@ def one_encoding_away(client: Client, target: bytes, result: Picture, before: Pi
     if result.format == "PNG":
         return same_outside(result, before.bgr)
     _, lossless, _ = swapped(client, target, output={"format": "png"})
-    same = replace(before, bgr=np.where(OUTSIDE[..., None], before.bgr, lossless.bgr))
+    same = replace(before, bgr=np.where(OUTSIDE[..., None], before.bgr, lossless.bgr), sampling=decode(target).sampling)
     again = decode(encode(same, quality=quality, format=result.format))  # type: ignore[arg-type]
     np.testing.assert_array_equal(result.bgr[OUTSIDE], again.bgr[OUTSIDE])
 
