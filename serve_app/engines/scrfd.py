@@ -94,7 +94,7 @@ class SCRFDEngine:
         (height, width), side = frame.inside.shape[:2], frame.side
         blob = np.empty((3, side, side), np.float32)
         for plane, channel in zip(blob, reversed(cv2.split(frame.inside)), strict=True):
-            plane[:height, :width] = cv2.LUT(channel, _LEVELS)
+            cv2.LUT(channel, _LEVELS, dst=plane[:height, :width])
             plane[height:] = plane[:height, width:] = _LEVELS[0]
         return np.asarray(blob, self._dtype)
 

@@ -107,11 +107,13 @@ class BlobStore:
     async def delete(self, *keys: str) -> None:
         """Delete what is there of these keys."""
         wanted = [_checked(key) for key in keys]
+        async with self._within():
+            store = await self._here()
         # S3 takes many at once and does not mind those that are not there.
         for some in [wanted] if self._folder is None else [[key] for key in wanted]:
-            with suppress(BlobMissing):
-                async with self._within():
-                    await obstore.delete_async(await self._here(), some)
+            async with self._within():
+                with suppress(FileNotFoundError):
+                    await obstore.delete_async(store, some)
 
     async def probe(self) -> None:
         """Write, read and delete a few bytes, and see that none are overwritten. Raises BlobsUnavailable."""

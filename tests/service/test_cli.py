@@ -40,6 +40,7 @@ def test_it_starts_swaps_and_leaves_nothing_behind(tmp_path: Path, builtin_weigh
             assert service.started_in_s < 60  # about 18 s on two idle cores: `make bench` measures it
             session = child_of(service.process.pid)
             assert members(session), "the service runs in a session of its own"
+            assert not [line for line in members(session) if "log_monitor" in line], "nobody reads what it would collect"
             client = Client(service.base)
             task = client.submit(HANKS.read_bytes(), ASTRONAUT.read_bytes())
             end = hook.wait_for_end(task)[-1]
