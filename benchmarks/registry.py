@@ -41,5 +41,6 @@ BENCHMARKS = {
     "proxies": Benchmark("proxies:run", "submits and fetches a second with Ray's proxy, HAProxy and the throughput flags", 96, alone=True),
     "peers": Benchmark("peers.run:run", "this service beside FastAPI, LitServe and @serve.batch around the insightface library", 240),
     "peers-narrow": Benchmark("peers.run:run_narrow", "the same with an eighth of the models' channels", 60, alone=True),
+    "overhead": Benchmark("peers.overhead:run", "CPU outside the models a swap, beside FastAPI around the insightface library", 60),
     "hooks": Benchmark("hooks:run", "what 1,000 dead hooks cost", 110),
 }

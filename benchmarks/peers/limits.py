@@ -13,26 +13,23 @@ SOURCES = ("unique", "repeated")
 
 REFERENCE = "fastapi"
 OURS: dict[str, Precision] = {"ours exact": "exact", "ours fast": "fast"}
-LIGHTEST = "ours haproxy"  # `exact`, started so that the least is done around the models; measured for that alone
 NAMES = {
     **PEERS,
     "ours exact": "faceswap-serve, exact",
     "ours fast": "faceswap-serve, fast",
-    LIGHTEST: "faceswap-serve --haproxy, exact",
 }
 
 # What must hold: how many times the reference's throughput, by sources, and the share of the bare bound; with 16 clients.
 TIMES: dict[str, dict[str, float]] = {"ours exact": {"unique": 1.05, "repeated": 1.2}, "ours fast": {"unique": 5.0, "repeated": 6.0}}
 OF_BOUND = {"ours exact": 0.9, "ours fast": 0.75}
 LATENCY = 1 / 3  # of `fast`: its p50 and p99 by the reference's
-OUTSIDE = 0.5  # CPU outside the models, by the reference's
 NEEDS_AMX = "ours fast"
 
 
-def ratios_of(cells: dict[str, dict[str, dict[str, Any]]], bounds: dict[str, float], outside: dict[str, float]) -> dict[str, float]:
+def ratios_of(cells: dict[str, dict[str, dict[str, Any]]], bounds: dict[str, float]) -> dict[str, float]:
     """By name, see `lines`."""
     most, theirs = CLIENTS[-1], cells[REFERENCE]
-    found = {"outside": outside[LIGHTEST] / outside[REFERENCE]}
+    found: dict[str, float] = {}
     for name in OURS:
         mine = cells[name]
         for sources in SOURCES:
@@ -74,7 +71,4 @@ def lines(ratios: dict[str, float]) -> list[Line]:
     for percentile in ("p50", "p99"):
         what = f"{NAMES[NEEDS_AMX]}: {percentile} by that of {PEERS[REFERENCE]}"
         found.append(Line(what, ratios[f"{NEEDS_AMX} {percentile}"], LATENCY, False, True))
-    found.append(
-        Line(f"{NAMES[LIGHTEST]}: CPU outside the models a swap by that of {PEERS[REFERENCE]}", ratios["outside"], OUTSIDE, False, False)
-    )
     return found

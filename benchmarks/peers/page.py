@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.peers.limits import CLIENTS, NAMES, OUTSIDE, REFERENCE, SOURCES, lines
+from benchmarks.peers.limits import CLIENTS, NAMES, SOURCES, lines
 from benchmarks.result import Chart
 
 
@@ -25,16 +25,7 @@ def table(figures: dict[str, Any]) -> str:
             rows.append(f"| {NAMES[name]} | {sources} | {clients} | {one['swaps']} | {one['errors']} | {shown} |")
     bounds = "; ".join(f"{NAMES[name]} {each['unique']:.2f}, {each['repeated']:.2f}" for name, each in last["bound_per_s"].items())
     rows += ["", f"The models alone, swaps/s with unique and with repeated sources: {bounds}.", ""]
-    rows += [
-        f"Models that cost {last['bare_cpu_s'] * 1e3:.0f} ms of CPU a swap, 16 clients, unique sources:",
-        "",
-        "| system | CPU outside the models, ms a swap | of that |",
-        "|---|---:|---|",
-    ]
-    for name, cpu in last["outside_cpu_s"].items():
-        roles = [f"{role} {value * 1e3:.0f}" for role, value in last["outside_roles_cpu_s"][name].items() if value > 1e-3]
-        rows.append(f"| {NAMES[name]} | {cpu * 1e3:.0f} | {', '.join(roles)} (with the models) |")
-    rows += ["", "| must hold, median of the rounds | measured | limit | |", "|---|---:|---:|---|"]
+    rows += ["| must hold, median of the rounds | measured | limit | |", "|---|---:|---:|---|"]
     for line in lines(figures["ratios"]):
         verdict = "not judged: this processor has no AMX" if line.amx and not figures["amx"] else "**missed**" if line.missed else "holds"
         rows.append(f"| {line.what} | {line.measured:.2f} | {'>=' if line.at_least else '<='} {line.limit:.2f} | {verdict} |")
@@ -51,13 +42,5 @@ def charts(figures: dict[str, Any]) -> list[Chart]:
             "swaps/s",
             {sources: [(NAMES[name], one[f"{sources} {most}"]["per_s"]) for name, one in last["cells"].items()] for sources in SOURCES},
             "bars",
-        ),
-        Chart(
-            "CPU outside the models",
-            "system",
-            "ms a swap",
-            {"unique sources": [(NAMES[name], cpu * 1e3) for name, cpu in last["outside_cpu_s"].items()]},
-            "bars",
-            OUTSIDE * last["outside_cpu_s"][REFERENCE] * 1e3,
         ),
     ]

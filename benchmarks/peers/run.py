@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers import bare
-from benchmarks.peers.limits import CLIENTS, LIGHTEST, NAMES, OURS, REFERENCE, SOURCES, lines, ratios_of
+from benchmarks.peers.limits import CLIENTS, NAMES, OURS, REFERENCE, SOURCES, lines, ratios_of
 from benchmarks.peers.load import Load, put
 from benchmarks.peers.page import charts, table
 from benchmarks.peers.scenes import REPEATED, Bodies
@@ -28,9 +28,7 @@ from tests.standins import Kind, build
 
 BARE_S, WARM = 4.0, 4
 CELL_S, MOST_ROUNDS = 10.0, 5
-OVERHEAD: Kind = "functional"  # the stand-in whose models cost next to nothing
-
-CELLS = (len(PEERS) + len(OURS)) * len(CLIENTS) * len(SOURCES) + len(PEERS) + 2  # the last with models that cost nothing
+CELLS = (len(PEERS) + len(OURS)) * len(CLIENTS) * len(SOURCES)
 
 APART_PX = 4.0  # bf16 moves a box a little
 APART_LEVELS = 3.0  # between two systems' pictures, on average over all pixels
@@ -66,25 +64,18 @@ def _run(seconds: float, kind: Kind) -> Result:
     number = max(1, min(MOST_ROUNDS, int(seconds / (CELLS * CELL_S))))
     with tempfile.TemporaryDirectory(prefix="faceswap-peers-") as folder:
         build(costly := Path(folder) / kind, kind)
-        build(free := Path(folder) / OVERHEAD, OVERHEAD)
-        rounds = [_round(costly, free, seconds / (CELLS * number)) for _ in range(number)]
+        rounds = [_round(costly, seconds / (CELLS * number)) for _ in range(number)]
     ratios = {name: statistics.median(each["ratios"][name] for each in rounds) for name in rounds[0]["ratios"]}
     figures = {"standins": kind, "cell_s": seconds / (CELLS * number), "amx": has_amx(), "rounds": rounds, "ratios": ratios}
     missed = [line.words for line in lines(ratios) if line.missed and (figures["amx"] or not line.amx)]
     return Result(figures, table(figures), charts(figures), missed)
 
 
-def _round(costly: Path, free: Path, seconds: float) -> dict[str, Any]:
+def _round(costly: Path, seconds: float) -> dict[str, Any]:
     bounds = {precision: bare.measure(costly, precision, BARE_S) for precision in OURS.values()}
-    seen = {name: asyncio.run(_watch(start, seconds, CLIENTS, SOURCES)) for name, start in _starts(costly).items()}
-    without = bare.measure(free, "exact", 1.0)
-    lightest: Start = partial(ours, free, "exact", haproxy=True)
-    starts = {**_starts(free, fast=False), LIGHTEST: lightest}
-    light = {name: asyncio.run(_watch(start, seconds, CLIENTS[-1:], SOURCES[:1])) for name, start in starts.items()}
-    for group in (seen, light):
-        for name in group:
-            _check_same(name, group[name], group[REFERENCE])
-    outside = {name: one.cells["unique 16"].figures()["cpu_s"] - without.cpu_s for name, one in light.items()}
+    seen = {name: asyncio.run(watch(start, seconds, CLIENTS, SOURCES)) for name, start in _starts(costly).items()}
+    for name, one in seen.items():
+        check_same(NAMES[name], one, seen[REFERENCE])
     cells = {name: {cell: load.figures() for cell, load in one.cells.items()} for name, one in seen.items()}
     return {
         "bare": {precision: asdict(bound) for precision, bound in bounds.items()},
@@ -92,22 +83,17 @@ def _round(costly: Path, free: Path, seconds: float) -> dict[str, Any]:
         "bound_per_s": {
             name: {sources: bounds[precision].per_s(known=sources == "repeated") for sources in SOURCES} for name, precision in OURS.items()
         },
-        "bare_cpu_s": without.cpu_s,
-        "outside_cpu_s": outside,
-        "outside_roles_cpu_s": {
-            name: {role: cpu / len(one.cells["unique 16"].swaps) for role, cpu in one.cells["unique 16"].cpu_s.items()}
-            for name, one in light.items()
-        },
-        "ratios": ratios_of(cells, {name: bounds[precision].per_s(known=False) for name, precision in OURS.items()}, outside),
+        "ratios": ratios_of(cells, {name: bounds[precision].per_s(known=False) for name, precision in OURS.items()}),
     }
 
 
-def _starts(models: Path, *, fast: bool = True) -> dict[str, Start]:
-    mine = {name: partial(ours, models, precision) for name, precision in OURS.items() if fast or precision == "exact"}
+def _starts(models: Path) -> dict[str, Start]:
+    mine = {name: partial(ours, models, precision) for name, precision in OURS.items()}
     return {**{name: partial(peer, name, models) for name in PEERS}, **mine}
 
 
-async def _watch(start: Start, seconds: float, clients: Sequence[int], kinds: Sequence[str]) -> Seen:
+async def watch(start: Start, seconds: float, clients: Sequence[int], kinds: Sequence[str]) -> Seen:
+    """One system, from its start to its stop: a cell for each of these kinds of sources and numbers of clients. Raises Unlike."""
     with start() as system:
         warm = await put(system, Bodies(repeated=True), clients=1, seconds=0, least=WARM)
         loads, cells, bodies = [warm], dict[str, Load](), {kind: Bodies(repeated=kind == "repeated") for kind in kinds}
@@ -134,13 +120,14 @@ def _check_done(system: System, done: dict[str, int], swaps: int, files: int) ->
         raise Unlike(f"{type(system).__name__} did {done} for {swaps} swaps of {files} source files, not {expected}")
 
 
-def _check_same(name: str, one: Seen, reference: Seen) -> None:
+def check_same(name: str, one: Seen, reference: Seen) -> None:
+    """Raises Unlike."""
     for what, found, expected in zip(("source", "target"), one.boxes, reference.boxes, strict=True):
         if not (_all_near(found, expected) and _all_near(expected, found)):
-            raise Unlike(f"{NAMES[name]} found other {what} faces: {sorted(found)}, not {sorted(expected)}")
+            raise Unlike(f"{name} found other {what} faces: {sorted(found)}, not {sorted(expected)}")
     apart = float(np.abs(one.picture.astype(np.int16) - reference.picture).mean())
     if apart > APART_LEVELS:
-        raise Unlike(f"the picture of {NAMES[name]} differs by {apart:.1f} levels on average")
+        raise Unlike(f"the picture of {name} differs by {apart:.1f} levels on average")
 
 
 def _all_near(some: Iterable[Box], others: Iterable[Box]) -> bool:

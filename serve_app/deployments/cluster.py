@@ -98,7 +98,7 @@ def local_cluster(folder: Path, metrics_port: int | None = None) -> Iterator[Non
                 _temp_dir=str(folder),
                 _metrics_export_port=metrics_port,
             )
-        # It reads all log files again and again for drivers that print them, which this one does not: 2 % of a core, 90 MB.
+        # It reads all log files again and again for drivers that print them, which this one does not: 2 % of a core, 50 MB.
         ray._private.worker._global_node.kill_log_monitor()  # type: ignore[attr-defined]
         yield
     finally:
