@@ -15,8 +15,8 @@ REFERENCE = "fastapi"
 OURS: dict[str, Precision] = {"ours exact": "exact", "ours fast": "fast"}
 NAMES = {
     **PEERS,
-    "ours exact": "faceswap-serve, exact",
-    "ours fast": "faceswap-serve, fast",
+    "ours exact": "faceswap-serve --haproxy, exact",
+    "ours fast": "faceswap-serve --haproxy, fast",
 }
 
 # What must hold: how many times the reference's throughput, by sources, and the share of the bare bound; with 16 clients.

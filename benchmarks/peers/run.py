@@ -88,7 +88,7 @@ def _round(costly: Path, seconds: float) -> dict[str, Any]:
 
 
 def _starts(models: Path) -> dict[str, Start]:
-    mine = {name: partial(ours, models, precision) for name, precision in OURS.items()}
+    mine = {name: partial(ours, models, precision, haproxy=True) for name, precision in OURS.items()}
     return {**{name: partial(peer, name, models) for name in PEERS}, **mine}
 
 
