@@ -12,7 +12,7 @@ import pytest
 from benchmarks import stages, swaps
 from benchmarks.stages import compared, table
 
-CODECS = {"decode JPEG", "encode JPEG", "encode JPEG 4:4:4", "decode PNG", "encode PNG"}
+CODECS = {"decode JPEG", "encode JPEG", "decode PNG", "encode PNG"}
 NETS = {"detect", "embed", "swap"}
 
 

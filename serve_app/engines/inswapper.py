@@ -49,7 +49,7 @@ class InSwapperEngine:
     own for hyperswap.
 
     kind: `inswapper` (inswapper_128, ReSwapper; float32 or float16) or, only when named, `hyperswap`: nothing in its file
-    tells how its pixels are to be scaled. runs: see `Runs`; on a GPU batches pay, on the processors measured they do not (docs/models.md). A
+    tells how its pixels are to be scaled. runs: see `Runs`; batches pay on GPUs, and on no processor so far (docs/models.md). A
     poisoned item fails alone. Raises RuntimeError when the file is no such model or cannot be run.
     """
 
