@@ -44,7 +44,7 @@ def test_sigterm_ends_what_it_can_and_gives_back_the_rest(tmp_path: Path) -> Non
     ended, waiting = [row for row in rows if row[1] == "SUCCESS"], [row for row in rows if row[1] != "SUCCESS"]
     assert {row[2] for row in ended} == {1}
     assert {row[2] for row in waiting} == {0}, "a stop is no attempt"
-    assert len(waiting) > TASKS / 2
+    assert waiting, "a stop does not wait for all of them"
 
 
 def test_sigusr1_has_the_config_file_read_again(tmp_path: Path) -> None:
