@@ -28,7 +28,7 @@ from tests.standins import Kind, build
 
 BARE_S, WARM = 4.0, 4
 CELL_S, MOST_ROUNDS = 10.0, 5
-CELLS = (len(PEERS) + len(OURS)) * len(CLIENTS) * len(SOURCES)
+CELLS = len(NAMES) * len(CLIENTS) * len(SOURCES)
 
 APART_PX = 4.0  # bf16 moves a box a little
 APART_LEVELS = 3.0  # between two systems' pictures, on average over all pixels
@@ -60,15 +60,20 @@ def run_narrow(seconds: float) -> Result:
 
 
 def _run(seconds: float, kind: Kind) -> Result:
-    """Up to MOST_ROUNDS rounds, of which the medians count, as long as a cell gets CELL_S."""
-    number = max(1, min(MOST_ROUNDS, int(seconds / (CELLS * CELL_S))))
+    number, cell_s = rounds_in(seconds, CELLS)
     with tempfile.TemporaryDirectory(prefix="faceswap-peers-") as folder:
         build(costly := Path(folder) / kind, kind)
-        rounds = [_round(costly, seconds / (CELLS * number)) for _ in range(number)]
+        rounds = [_round(costly, cell_s) for _ in range(number)]
     ratios = {name: statistics.median(each["ratios"][name] for each in rounds) for name in rounds[0]["ratios"]}
-    figures = {"standins": kind, "cell_s": seconds / (CELLS * number), "amx": has_amx(), "rounds": rounds, "ratios": ratios}
+    figures = {"standins": kind, "cell_s": cell_s, "amx": has_amx(), "rounds": rounds, "ratios": ratios}
     missed = [line.words for line in lines(ratios) if line.missed and (figures["amx"] or not line.amx)]
     return Result(figures, table(figures), charts(figures), missed)
+
+
+def rounds_in(seconds: float, cells: int) -> tuple[int, float]:
+    """How many rounds of so many cells, of which the medians count, and a cell's seconds: up to MOST_ROUNDS, as long as it gets CELL_S."""
+    number = max(1, min(MOST_ROUNDS, int(seconds / (cells * CELL_S))))
+    return number, seconds / (cells * number)
 
 
 def _round(costly: Path, seconds: float) -> dict[str, Any]:

@@ -99,7 +99,7 @@ def local_cluster(folder: Path, metrics_port: int | None = None) -> Iterator[Non
                 _metrics_export_port=metrics_port,
             )
         # It reads all log files again and again for drivers that print them, which this one does not: 2 % of a core, 50 MB.
-        ray._private.worker._global_node.kill_log_monitor()  # type: ignore[attr-defined]
+        ray._private.worker._global_node.kill_log_monitor()  # type: ignore[attr-defined]  # None until init
         yield
     finally:
         with _quiet():

@@ -86,8 +86,8 @@ def decode(data: bytes) -> Picture:
         bgr = pixels
     if inks:
         notes.append(inks)
-    across, down = container.sampling if orientation < 5 else container.sampling[::-1]
-    return Picture(bgr, alpha, container.format, container.lossless, icc, tuple(notes), (across, down))
+    sampling = container.sampling if orientation < 5 else container.sampling[::-1]
+    return Picture(bgr, alpha, container.format, container.lossless, icc, tuple(notes), sampling)
 
 
 def _damaged(format: Format) -> ImageError:
