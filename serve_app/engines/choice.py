@@ -64,7 +64,7 @@ def open_session(
     sizes. allow_bf16: whether the results may lose precision. provider: of ONNX Runtime; on anything but the CPU there is
     nothing to choose. model: what ONNX Runtime loads instead of the file, for batches of that size or (None) of any.
     fixed: whether it has a session of its own for each batch size, see FixedSession.
-    careful: bf16 leaves what comes before the first normalisation in float32, see OpenVinoSession.
+    careful: in bf16 the net may begin with differences from a plain picture, see OpenVinoSession.
     probes: batches of buckets[0], all to test and the first to measure with; a picture (uint8) when none is given. judge: of
     bf16 and of OpenVINO, by the worst of the probes.
     Raises RuntimeError when the provider cannot be used or the model cannot be loaded.

@@ -33,7 +33,7 @@ class Net:
 
     probes: inputs of a few items that differ, to test and measure with. judge: of runtimes and precisions. side: of the square
     pictures, where the file leaves it open; ONNX Runtime is then told every shape in advance (session.FixedSession).
-    split: the outputs of a batch -> those of each item. careful: bf16 leaves the net's beginning in float32, see choice.py.
+    split: the outputs of a batch -> those of each item. careful: in bf16 it may begin with differences, see choice.py.
     Raises ValueError for buckets that do not ascend from 1, RuntimeError, naming the file, when it cannot be run.
     """
 

@@ -20,7 +20,7 @@ import onnxruntime
 import openvino
 from numpy.typing import NDArray
 
-from serve_app.engines.halves import halves
+from serve_app.engines.centred import ENTRY, centred
 
 Array = NDArray[Any]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -114,8 +114,8 @@ class OpenVinoSession:
     """OpenVINO on the CPU, compiled for fixed shapes.
 
     shapes: of one item, without the batch, by input name. buckets: the batch sizes that run() takes. threads: of one
-    run. slots: runs at a time; a run beyond waits for a free one. careful: in bf16, what comes before the first normalisation
-    (see halves.py) is computed in float32 all the same. Every bucket holds the model's weights once more.
+    run. slots: runs at a time; a run beyond waits for a free one. careful: in bf16, up to the first normalisation differences from a
+    plain picture are computed (see centred.py), where the net is one for that. Every bucket holds the model's weights once more.
     """
 
     def __init__(
@@ -151,9 +151,9 @@ class OpenVinoSession:
         core = openvino.Core()
         model = core.read_model(self._path)
         model.reshape({name: [bucket, *shape] for name, shape in self._shapes.items()})
-        parts = halves(model) if self._careful else None
+        parts = centred(model) if self._careful else None
         if parts:
-            self.info["in f32"] = "all before the first normalisation"
+            self.info["beginning"] = "as differences from a plain picture"
         precisions = ("f32", self._precision) if parts else (self._precision,)
         compiled = [
             core.compile_model(part, "CPU", {**self._options, "INFERENCE_PRECISION_HINT": precision})
@@ -176,7 +176,7 @@ class OpenVinoSession:
         try:
             results: list[Array] = []
             for request in parts:
-                given = {**inputs, **{f"half {number}": value for number, value in enumerate(results)}}
+                given = {**inputs, **{ENTRY.format(number): value for number, value in enumerate(results)}}
                 wanted = {name for port in request.model_inputs for name in port.get_names()}
                 found = request.infer({name: value for name, value in given.items() if name in wanted}, share_inputs=True)
                 results = [np.asarray(found[i]) for i in range(len(request.model_outputs))]
