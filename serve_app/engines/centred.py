@@ -19,7 +19,7 @@ from openvino import passes
 
 from serve_app.vision.face import Floats
 
-ENTRY = "plain {}"  # the inputs of the second net, by their number
+ENTRY = "given {}"  # the inputs of the second net, by their number
 SPATIAL = [2, 3]
 KEEPS_PLAIN = ("reflect", "edge", "symmetric")  # borders that leave a plain picture plain
 
@@ -44,7 +44,8 @@ class _Layer:
 
 @dataclass(frozen=True, slots=True)
 class _Head:
-    """What comes before `first`, the first convolution whose output is normalised."""
+    """What comes before `first`, the first convolution whose output is normalised. picture: the net's input, or that in the type of the
+    other values."""
 
     picture: Any
     layers: list[_Layer]
@@ -66,12 +67,12 @@ def centred(model: Any) -> tuple[Any, Any] | None:
     head = _head(model)
     if head is None:
         return None
-    outputs = _plain(head)
+    outputs = _given(head)
     entries = [_entry(output, number) for number, output in enumerate(outputs)]
     _put_differences(head, entries)
     results, parameters = model.get_results(), [*model.get_parameters(), *entries]
     rest = openvino.Model(results, _needed([result.input_value(0) for result in results], parameters))
-    return openvino.Model(outputs, [head.picture]), rest
+    return openvino.Model(outputs, _needed(outputs, model.get_parameters())), rest
 
 
 def _head(model: Any) -> _Head | None:
@@ -79,10 +80,11 @@ def _head(model: Any) -> _Head | None:
     if len(pictures) != 1:
         return None
     layers: list[_Layer] = []
-    node = pictures[0]
+    readers = _readers(pictures[0].output(0))
+    node = picture = readers[0] if [reader.get_type_name() for reader in readers] == ["Convert"] else pictures[0]
     while step := _next_step(node):
         if layers and _is_normalised(step.convolution):
-            return _Head(pictures[0], layers, step)
+            return _Head(picture, layers, step)
         layer = _layer(step) if len(_readers(node.output(0))) == 1 else None
         if not layer or (not layers and _has_zeros_around(step.convolution)):
             return None
@@ -99,12 +101,23 @@ def _next_step(node: Any) -> _Step | None:
         if len(ways) != 1 or (pads and others):
             return None
         node = ways[0]
-        how = node.get_attributes()
         if node.get_type_name() == "Convolution":
-            return _Step(pads, node) if how["auto_pad"] in ("explicit", "valid") else None
-        if how["pad_mode"] not in KEEPS_PLAIN:
+            return _Step(pads, node) if _is_known(node) else None
+        if not _keeps_plain(node):
             return None
         pads.append(node)
+
+
+def _is_known(convolution: Any) -> bool:
+    """Whether its weights are the file's and its borders are numbers."""
+    weight = convolution.input_value(1).get_node()
+    stored = weight.input_value(0).get_node() if weight.get_type_name() == "Convert" else weight
+    return _is_constant(stored) and convolution.get_attributes()["auto_pad"] in ("explicit", "valid")
+
+
+def _keeps_plain(pad: Any) -> bool:
+    widths = [pad.input_value(place).get_node() for place in (1, 2)]
+    return pad.get_attributes()["pad_mode"] in KEEPS_PLAIN and all(_is_constant(width) and not any(width.data[:2]) for width in widths)
 
 
 def _layer(step: _Step) -> _Layer | None:
@@ -113,31 +126,34 @@ def _layer(step: _Step) -> _Layer | None:
     if len(readers) == 1 and readers[0].get_type_name() == "Add":
         (bias,) = (value.get_node() for value in readers[0].input_values() if _id(value.get_node()) != _id(step.convolution))
         readers = _readers(readers[0].output(0)) if _is_one_a_channel(bias) else []
-    if len(readers) != 1 or (slope := _slope(readers[0])) is None:
+    if len(readers) != 1 or (slope := _slope(readers[0], step.convolution.get_output_shape(0)[1])) is None:
         return None
     return _Layer(step, bias, readers[0], slope)
 
 
-def _slope(bend: Any) -> Floats | None:
+def _slope(bend: Any, channels: int) -> Floats | None:
     if bend.get_type_name() == "Relu":
         return np.zeros((1, 1, 1, 1), np.float32)
     if bend.get_type_name() != "PRelu" or not _is_constant(bend.input_value(1).get_node()):
         return None
-    slope = np.asarray(bend.input_value(1).get_node().data, np.float32).reshape(1, -1, 1, 1)
-    return slope if ((slope >= 0) & (slope <= 1)).all() else None
+    slope = np.asarray(bend.input_value(1).get_node().data, np.float32)
+    by_channel = [(channels,), (channels, 1, 1), (1, channels, 1, 1)]
+    if (slope.size > 1 and slope.shape not in by_channel) or not ((slope >= 0) & (slope <= 1)).all():
+        return None
+    return slope.reshape(1, -1, 1, 1)
 
 
 def _is_normalised(convolution: Any) -> bool:
-    """Whether nobody reads its output, or that with its bias, but a mean over the picture and what subtracts it: what is added to a
-    whole channel is then taken away again."""
+    """Whether its output, or that with its bias, is read by nobody but a mean over the picture and what subtracts that from it: what is
+    added to a whole channel is then taken away again."""
     output = convolution.output(0)
     adds, others = _parted(_readers(output), lambda node: node.get_type_name() == "Add")
     if len(adds) == 1 and not others:
         output = adds[0].output(0)
     means, others = _parted(_readers(output), _is_mean)
-    return bool(means) and all(
-        node.get_type_name() == "Subtract" and any(_id(node.input_value(1).get_node()) == _id(mean) for mean in means) for node in others
-    )
+    inputs = [_id(output.get_node()), *(_id(mean) for mean in means)]
+    own = [[_id(value.get_node()) for value in node.input_values()] == inputs and node.get_type_name() == "Subtract" for node in others]
+    return len(means) == 1 and len(others) > 0 and all(own) and len(_readers(means[0].output(0))) == len(others)
 
 
 def _is_mean(node: Any) -> bool:
@@ -161,7 +177,7 @@ def _has_zeros_around(convolution: Any) -> bool:
     return any(how["pads_begin"]) or any(how["pads_end"])
 
 
-def _plain(head: _Head) -> list[Any]:
+def _given(head: _Head) -> list[Any]:
     """The picture's differences (n, 6, height, width), and of each layer what it makes of the mean colour, (n, channels, 1, 1)."""
     colour = ops.reduce_mean(head.picture, ops.constant(SPATIAL), keep_dims=True)
     differences = ops.subtract(head.picture, colour)
@@ -172,7 +188,7 @@ def _plain(head: _Head) -> list[Any]:
         # Of a plain picture, borders aside, a convolution takes the sum of its weights.
         weight = ops.reduce_sum(layer.step.convolution.input_value(1), ops.constant(SPATIAL), keep_dims=True)
         value = ops.convolution(value, weight, [1, 1], [0, 0], [0, 0], [1, 1])
-        value = ops.add(value, layer.bias) if layer.bias else value
+        value = ops.add(value, layer.bias) if layer.bias is not None else value
         outputs.append(value)
         value = _bent(value, layer.slope)
     return [output.output(0) for output in outputs]
@@ -218,7 +234,7 @@ def _bent(value: Any, slope: Floats) -> Any:
 
 
 def _bent_difference(value: Any, plain: Any, slope: Floats) -> Any:
-    """bent(plain + value) - bent(plain), in which nothing is larger than the result if plain is."""
+    """bent(plain + value) - bent(plain), written so that no term that has an effect is larger than value, however large plain is."""
     zero, rest = _number(0, value), _number(1 - slope, value)
     from_below = ops.multiply(ops.minimum(plain, zero), rest)
     from_above = ops.multiply(ops.maximum(plain, zero), rest)

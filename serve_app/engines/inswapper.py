@@ -119,7 +119,7 @@ class InSwapperEngine:
         return {target.name: np.asarray(blob[0], np.dtype(target.dtype)), source.name: np.asarray(latent, np.dtype(source.dtype))}
 
     def _probes(self) -> list[Inputs]:
-        pictures = [*probe_picture({"": (2, self.side, self.side, 3)})[""], _faint(self.side)]
+        pictures = [*probe_picture({"": (1, self.side, self.side, 3)})[""], _cut_off(self.side), _faint(self.side)]
         embeddings = np.random.default_rng(0).standard_normal((len(pictures), EMBEDDING)).astype(np.float32)
         return [self._inputs(picture, self.latent(embedding)) for picture, embedding in zip(pictures, embeddings, strict=True)]
 
@@ -178,6 +178,13 @@ def _levels(values: Floats) -> Pixels:
     """0..1 -> 0..255, cut off below the point as the library does it."""
     levels: NDArray[np.uint8] = np.clip(255 * values, 0, 255).astype(np.uint8)
     return levels
+
+
+def _cut_off(side: int) -> Pixels:
+    """Half of it lies outside of its picture: of a sharp edge between plain areas a normalising net makes much, too."""
+    picture = np.full((side, side, 3), (150, 120, 180), np.uint8)
+    picture[:, side // 2 :] = 0
+    return picture
 
 
 def _faint(side: int) -> Pixels:
