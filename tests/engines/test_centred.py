@@ -39,10 +39,6 @@ def together(parts: tuple[Any, Any], inputs: dict[str, Any]) -> tuple[list[Any],
     return handed, run(parts[1], {**inputs, **{ENTRY.format(number): value for number, value in enumerate(handed)}})
 
 
-def kinds(model: Any, kind: str) -> int:
-    return [node.get_type_name() for node in model.get_ops()].count(kind)
-
-
 def test_a_swapper_gets_a_picture_without_its_mean_colour(narrow: Standins) -> None:
     random = np.random.default_rng(0)
     inputs = {name: random.random(shape, np.float32) for name, shape in SHAPES.items()}
@@ -56,7 +52,7 @@ def test_a_swapper_gets_a_picture_without_its_mean_colour(narrow: Standins) -> N
     if has_bf16(Path("/proc/cpuinfo")):
         assert not (coarse.view(np.uint32) & 0xFFFF).any(), "as bf16 has it"
     np.testing.assert_allclose(coarse + fine, inputs["target"] - inputs["target"].mean((2, 3), keepdims=True), atol=1e-6)
-    assert kinds(parts[1], "Convolution") == 20
+    assert [node.get_type_name() for node in parts[1].get_ops()].count("Convolution") == 20
 
 
 def bend(graph: Graph, x: str, kind: str, width: int) -> str:
@@ -65,10 +61,10 @@ def bend(graph: Graph, x: str, kind: str, width: int) -> str:
     return graph.node("LeakyRelu", x, alpha=0.2) if kind == "LeakyRelu" else graph.node(kind, x)
 
 
-def conv(graph: Graph, x: str, taken: int, given: int, *, bias: str = "", **how: Any) -> str:
+def conv(graph: Graph, x: str, taken: int, given: int, **how: Any) -> str:
     """With a bias of either sign, large beside the texture."""
     weight = graph.random.standard_normal((given, taken, 3, 3), dtype=np.float32) * np.float32(0.3)
-    bias = bias or graph.weight(graph.random.standard_normal(given, dtype=np.float32))
+    bias = graph.weight(graph.random.standard_normal(given, dtype=np.float32))
     return graph.node("Conv", x, graph.weight(weight), bias, kernel_shape=[3, 3], **how)
 
 
@@ -76,8 +72,8 @@ def border(graph: Graph, x: str, mode: str = "reflect", channels: int = 0) -> st
     return graph.node("Pad", x, graph.weight(np.array([0, 0, 1, 1, 0, channels, 1, 1], np.int64)), mode=mode)
 
 
-def normalise(graph: Graph, y: str, to: str = "normalised", axes: Sequence[int] = (2, 3), keepdims: int = 1) -> str:
-    return graph.node("Sub", y, graph.node("ReduceMean", y, axes=list(axes), keepdims=keepdims), to=to)
+def normalise(graph: Graph, y: str, to: str = "normalised", axes: Sequence[int] = (2, 3)) -> str:
+    return graph.node("Sub", y, graph.node("ReduceMean", y, axes=list(axes), keepdims=1), to=to)
 
 
 def save(graph: Graph, path: Path) -> tuple[Path, dict[str, list[int]]]:
@@ -117,8 +113,8 @@ def test_a_float16_net_that_takes_float32(narrow: Standins, tmp_path: Path) -> N
     np.testing.assert_allclose(together(parts, inputs)[1][0], expected, atol=5e-3)
 
 
-def first(graph: Graph, kind: str = "Relu") -> str:
-    return bend(graph, conv(graph, "picture", 3, 8), kind, 8)
+def first(graph: Graph) -> str:
+    return bend(graph, conv(graph, "picture", 3, 8), "Relu", 8)
 
 
 def what_is_normalised_is_read_by_another(graph: Graph) -> None:
