@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import re
 import signal
 import socket
@@ -15,6 +14,8 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+from serve_app.deployments.ports import own_block
 
 READY_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 60.0
@@ -58,13 +59,21 @@ class Service:
         return "\n".join(parts)
 
 
-def free_port() -> int:
-    """Outside the ranges from which the kernel takes ports for connections, and Ray for its processes: it would soon be taken."""
+def _own_ports() -> Iterator[int]:
     while True:
-        port = random.SystemRandom().randrange(20_000, 32_000)
+        yield from own_block()
+
+
+_ports = _own_ports()
+
+
+def free_port() -> int:
+    """Free now, and given to no other caller: this process takes whole blocks, as each service of the machine does."""
+    for port in _ports:
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
+    raise AssertionError("blocks end with own_block's OSError")
 
 
 @contextlib.contextmanager
