@@ -54,6 +54,7 @@ def open_session(
     provider: str = CPU,
     model: Callable[[int | None], Path | bytes] | None = None,
     fixed: bool = False,
+    any_size: bool = False,
     careful: bool = False,
     probes: Sequence[Mapping[str, Array]] = (),
     judge: Judge | None = None,
@@ -64,6 +65,7 @@ def open_session(
     sizes. allow_bf16: whether the results may lose precision. provider: of ONNX Runtime; on anything but the CPU there is
     nothing to choose. model: what ONNX Runtime loads instead of the file, for batches of that size or (None) of any.
     fixed: whether it has a session of its own for each batch size, see FixedSession.
+    any_size: OpenVINO takes pictures of any height and width, see OpenVinoSession; ONNX Runtime does not.
     careful: in bf16 the net may begin with differences from a plain picture, see OpenVinoSession.
     probes: batches of buckets[0], all to test and the first to measure with; a picture (uint8) when none is given. judge: of
     bf16 and of OpenVINO, by the worst of the probes.
@@ -82,7 +84,9 @@ def open_session(
     candidates: list[Session] = []
     for kind in _openvino_precisions(allow_bf16=allow_bf16):
         try:
-            session = OpenVinoSession(path, shapes, precision=kind, threads=threads, slots=slots, buckets=buckets[:1], careful=careful)
+            session = OpenVinoSession(
+                path, shapes, precision=kind, threads=threads, slots=slots, buckets=buckets[:1], any_size=any_size, careful=careful
+            )
             errors = [judge.error(session.run(probe), right) for probe, right in zip(probes, expected, strict=True)]
         except Exception as failure:  # what OpenVINO cannot run, ONNX Runtime can
             logger.warning("%s: OpenVINO %s cannot run it and is not used (%s)", path.name, kind, first_line(failure))

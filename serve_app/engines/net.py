@@ -9,7 +9,7 @@ from typing import TypedDict
 from serve_app.engines.batches import Inputs, Split, by_first_axis, check_buckets, finite, run_items, settle
 from serve_app.engines.choice import Judge, Precision, open_session
 from serve_app.engines.onnxfile import reshaped
-from serve_app.engines.session import CPU, Array, first_line
+from serve_app.engines.session import CPU, Array, OpenVinoSession, first_line
 
 
 class Runs(TypedDict, total=False):
@@ -32,7 +32,8 @@ class Net:
     """The model in `path`.
 
     probes: inputs of a few items that differ, to test and measure with. judge: of runtimes and precisions. side: of the square
-    pictures, where the file leaves it open; ONNX Runtime is then told every shape in advance (session.FixedSession).
+    pictures, where the file leaves it open; ONNX Runtime is then told every shape in advance (session.FixedSession). any_size: pictures of
+    others too, where the session can; the attribute says whether it does.
     split: the outputs of a batch -> those of each item. careful: in bf16 it may begin with differences, see choice.py.
     Raises ValueError for buckets that do not ascend from 1, RuntimeError, naming the file, when it cannot be run.
     """
@@ -44,6 +45,7 @@ class Net:
         judge: Judge,
         *,
         side: int | None = None,
+        any_size: bool = False,
         split: Split = by_first_axis,
         careful: bool = False,
         precision: Precision = "fast",
@@ -72,6 +74,7 @@ class Net:
                 provider=provider,
                 model=model,
                 fixed=side is not None,
+                any_size=any_size,
                 careful=careful,
                 probes=[{name: value[None] for name, value in probe.items()} for probe in probes],
                 judge=judge,
@@ -79,6 +82,7 @@ class Net:
             self.buckets = settle(self._session, probes, buckets, split, measure=measure and provider == CPU)
         except Exception as error:  # what runtimes raise has no common type
             raise RuntimeError(f"{path.name} cannot be run here: {first_line(error)}") from error
+        self.any_size = isinstance(self._session, OpenVinoSession) and self._session.any_size
         self.info: dict[str, str] = {**self._session.info, "slots": str(slots)}
 
     def warm_up(self, check: Callable[[Sequence[Array]], None]) -> None:

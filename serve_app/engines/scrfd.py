@@ -3,6 +3,7 @@ Detection", 2021). Frames, decoding and order are `insightface.model_zoo.SCRFD`'
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -15,9 +16,11 @@ from serve_app.engines.batches import by_first_axis
 from serve_app.engines.choice import Judge, difference, probe_picture
 from serve_app.engines.net import Net, Runs
 from serve_app.engines.onnxfile import Signature, read_signature
-from serve_app.engines.session import Array
+from serve_app.engines.session import Array, first_line
 from serve_app.vision.face import Faces, Floats, Frame
 from serve_app.vision.scrfd import ANCHORS, STRIDES, Level, decode, merge
+
+logger = logging.getLogger(__name__)
 
 LEVELS = len(STRIDES)
 WIDTHS = (1, 4, 10)  # values a candidate: score, box, five points
@@ -25,6 +28,9 @@ WIDTHS = (1, 4, 10)  # values a candidate: score, box, five points
 _LEVELS: Floats = np.asarray(
     cv2.dnn.blobFromImage(np.arange(256, dtype=np.uint8)[None], 1.0 / 128.0, (256, 1), (127.5,)), np.float32
 ).ravel()
+# Of a frame's black the net is shown BLACK pixels, so that its own border is out of a face's sight, and what fills up the STEP: every
+# size that it is shown takes 20 MB and time at its first run. Frames of 640 have 17.
+BLACK, STEP = 64, 64
 BATCHED_RANK = 3  # (n, rows, width); the older export, in all published packs, has no axis for the batch
 
 
@@ -34,8 +40,9 @@ class SCRFDEngine:
 
     path: an SCRFD with three strides, two anchors and keypoints (det_10g, scrfd_*_bnkps), of either export. sizes: sides of
     frames; (640,) is enough but for faces that fill the picture, (128, 640), the library's default, finds these too; the
-    candidates of all sizes go through one suppression. min_score, overlap: of candidates and of suppression. runs: see `Runs`;
-    a batch is of frames of one size. `exact` gives the library's very bits, whatever the batch.
+    candidates of all sizes go through one suppression. min_score, overlap: of candidates and of suppression. runs: see `Runs`.
+    `exact` gives the library's very bits, whatever the batch. `fast` does not look at all of a frame's black, where its session takes
+    pictures of any size and says the same of them.
     Raises RuntimeError when the file is not such a model or cannot be run.
     """
 
@@ -51,52 +58,93 @@ class SCRFDEngine:
         self._dtype = np.dtype(signature.inputs[0].dtype)
         self._batched = len(signature.outputs[0].shape) == BATCHED_RANK
         self._nets = {side: self._net(path, side, runs) for side in self.sizes}
+        self._cut = {side: self._answers_alike(net, side) for side, net in self._nets.items()}
         self.buckets: tuple[int, ...] = self._nets[self.sizes[-1]].buckets
         self.slots = self._nets[self.sizes[-1]].slots
 
     def _net(self, path: Path, side: int, runs: Runs) -> Net:
         pictures = probe_picture({"": (2, side, side, 3)})[""]
-        probes = [{self._input: self._blob(Frame(picture, side, 1.0))} for picture in pictures]
-        return Net(path, probes, JUDGE, side=side, split=self._split, **runs)
+        probes = [{self._input: self._blob(Frame(picture, side, 1.0), (side, side))} for picture in pictures]
+        return Net(path, probes, JUDGE, side=side, any_size=side > BLACK + STEP, split=self._split, **runs)
+
+    def _answers_alike(self, net: Net, side: int) -> bool:
+        """Whether the net gives a wide picture the same cells with the black that fills the square and without. Nets that normalise
+        over the whole picture do not."""
+        if not net.any_size:
+            return False
+        frame = Frame(probe_picture({"": (1, side // 2, side, 3)})[""][0], side, 1.0)
+        height, width = size = shown(frame)
+        try:
+            alone, squared = (net.run([{self._input: self._blob(frame, each)}])[0] for each in (size, (side, side)))
+            self._check(size, alone)
+            error = _error(alone, [output[: len(part)] for output, part in zip(squared, alone, strict=True)])
+        except Exception as failure:  # what a runtime raises for a shape that the graph cannot take has no common type
+            logger.warning("the detector takes no picture of %d x %d, only squares (%s)", height, width, first_line(failure))
+            return False
+        if not error <= JUDGE.most["bf16"]:
+            logger.warning(
+                "the detector sees a picture of %d x %d otherwise than in a square (%.2g): it is shown squares", height, width, error
+            )
+            return False
+        return True
+
+    def _size(self, frame: Frame) -> tuple[int, int]:
+        """Height and width of what the net is shown of it."""
+        return shown(frame) if self._cut[frame.side] else (frame.side, frame.side)
 
     def warm_up(self) -> None:
         """Raises RuntimeError when the outputs are not those of such a model at one of the sizes."""
         for side, net in self._nets.items():
-            net.warm_up(partial(self._check, side))
+            net.warm_up(partial(self._check, (side, side)))
 
-    def _check(self, side: int, outputs: Sequence[Array]) -> None:
-        decode(levels(outputs), side, 1.0, self._min_score)
+    def _check(self, size: tuple[int, int], outputs: Sequence[Array]) -> None:
+        decode(levels(outputs), size, 1.0, self._min_score)
 
     def info(self) -> dict[str, str]:
         sizes = ", ".join(map(str, self.sizes))
-        return {"model": "SCRFD", "sizes": sizes, **self._nets[self.sizes[-1]].info}
+        black = {"black": f"{BLACK} to {BLACK + STEP} pixels"} if any(self._cut.values()) else {}
+        return {"model": "SCRFD", "sizes": sizes, **black, **self._nets[self.sizes[-1]].info}
 
     def pre(self, item: tuple[Frame, ...]) -> tuple[Floats, ...]:
-        """(3, side, side) RGB of each frame. Raises ValueError when they are not frames of `sizes`."""
+        """(3, height, width) RGB of each frame. Raises ValueError when they are not frames of `sizes`."""
         for frame, side in zip(item, self.sizes, strict=True):
             _check_frame(frame, side)
-        return tuple(map(self._blob, item))
+        return tuple(self._blob(frame, self._size(frame)) for frame in item)
 
     def run(self, batch: Sequence[tuple[Floats, ...]]) -> list[list[list[Array]]]:
-        by_size = [net.run([{self._input: blobs[i]} for blobs in batch]) for i, net in enumerate(self._nets.values())]
-        return [list(raws) for raws in zip(*by_size, strict=True)]
+        by_frame = [self._run(net, [blobs[i] for blobs in batch]) for i, net in enumerate(self._nets.values())]
+        return [list(raws) for raws in zip(*by_frame, strict=True)]
+
+    def _run(self, net: Net, blobs: Sequence[Floats]) -> list[list[Array]]:
+        """In their order. Only pictures of one size go together."""
+        found: dict[int, list[Array]] = {}
+        for shape in dict.fromkeys(blob.shape for blob in blobs):
+            places = [place for place, blob in enumerate(blobs) if blob.shape == shape]
+            found |= zip(places, net.run([{self._input: blobs[place]} for place in places]), strict=True)
+        return [found[place] for place in range(len(blobs))]
 
     def post(self, item: tuple[Frame, ...], raw: Sequence[Sequence[Array]]) -> Faces:
         """Raises FaceError when the model's output is not finite."""
-        each = zip(item, raw, self.sizes, strict=True)
-        return merge([decode(levels(outputs), side, frame.scale, self._min_score) for frame, outputs, side in each], self._overlap)
+        each = zip(item, raw, strict=True)
+        return merge([decode(levels(outputs), self._size(frame), frame.scale, self._min_score) for frame, outputs in each], self._overlap)
 
     def _split(self, outputs: Sequence[Array], count: int) -> list[list[Array]]:
         return by_first_axis(outputs if self._batched else [deinterleave(output, count) for output in outputs], count)
 
-    def _blob(self, frame: Frame) -> Floats:
-        """(3, side, side) RGB."""
-        (height, width), side = frame.inside.shape[:2], frame.side
-        blob = np.empty((3, side, side), np.float32)
+    def _blob(self, frame: Frame, size: tuple[int, int]) -> Floats:
+        """(3, *size) RGB."""
+        height, width = frame.inside.shape[:2]
+        blob = np.empty((3, *size), np.float32)
         for plane, channel in zip(blob, reversed(cv2.split(frame.inside)), strict=True):
             cv2.LUT(channel, _LEVELS, dst=plane[:height, :width])
             plane[height:] = plane[:height, width:] = _LEVELS[0]
         return np.asarray(blob, self._dtype)
+
+
+def shown(frame: Frame) -> tuple[int, int]:
+    """Height and width of what of a frame is worth looking at."""
+    height, width = (min(frame.side, -(-(length + BLACK) // STEP) * STEP) for length in frame.inside.shape[:2])
+    return height, width
 
 
 def _check_frame(frame: Frame, side: int) -> None:

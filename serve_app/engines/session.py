@@ -114,7 +114,8 @@ class OpenVinoSession:
     """OpenVINO on the CPU, compiled for fixed shapes.
 
     shapes: of one item, without the batch, by input name. buckets: the batch sizes that run() takes. threads: of one
-    run. slots: runs at a time; a run beyond waits for a free one. careful: in bf16, up to the first normalisation differences from a
+    run. slots: runs at a time; a run beyond waits for a free one. any_size: pictures (n, c, height, width) may have any height and width;
+    each new one takes time at its first run, and memory. careful: in bf16, up to the first normalisation differences from a
     plain picture are computed (see centred.py), where the net is one for that. Every bucket holds the model's weights once more.
     """
 
@@ -127,8 +128,10 @@ class OpenVinoSession:
         threads: int,
         slots: int = 1,
         buckets: Sequence[int] = (1,),
+        any_size: bool = False,
         careful: bool = False,
     ) -> None:
+        self.any_size = any_size
         self._path, self._shapes, self._slots = path, dict(shapes), slots
         self._precision, self._careful = precision, careful and precision == "bf16"
         self._options = {
@@ -150,7 +153,7 @@ class OpenVinoSession:
     def compile(self, bucket: int) -> None:
         core = openvino.Core()
         model = core.read_model(self._path)
-        model.reshape({name: [bucket, *shape] for name, shape in self._shapes.items()})
+        model.reshape({name: [bucket, *((shape[0], -1, -1) if self.any_size else shape)] for name, shape in self._shapes.items()})
         parts = centred(model) if self._careful else None
         if parts:
             self.info["beginning"] = "as differences from a plain picture"

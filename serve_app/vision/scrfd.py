@@ -19,7 +19,7 @@ from serve_app.vision.face import FaceError, Faces, Floats, Frame, Pixels
 STRIDES = (8, 16, 32)
 ANCHORS = 2  # faces that each cell may hold
 
-# One level's outputs for one frame of side S, with n = 2 * (S / stride) ** 2 rows ordered by y, x, anchor:
+# One level's outputs for H x W pixels of a frame, with n = 2 * H / stride * W / stride rows ordered by y, x, anchor:
 # scores (n, 1) in 0..1; distances (n, 4) from the cell to left, top, right, bottom; offsets (n, 10) to five points. In cells.
 Level: TypeAlias = tuple[Floats, Floats, Floats]
 
@@ -38,30 +38,30 @@ def library_letterbox(bgr: Pixels, side: int) -> Frame:
     return Frame(np.asarray(cv2.resize(bgr, (new_width, new_height)), np.uint8), side, scale)
 
 
-@lru_cache(maxsize=16)
-def anchors(side: int) -> tuple[Floats, ...]:
+@lru_cache(maxsize=32)
+def anchors(height: int, width: int) -> tuple[Floats, ...]:
     """The cells' corners (n, 2) float32, x and y in pixels of the frame, one array a stride; rows as in `Level`. Read-only."""
     levels = []
     for stride in STRIDES:
-        steps = np.arange(side // stride, dtype=np.float32) * stride
-        x, y = np.meshgrid(steps, steps)
+        x, y = np.meshgrid(*(np.arange(side // stride, dtype=np.float32) * stride for side in (width, height)))
         level = np.repeat(np.stack([x, y], -1).reshape(-1, 2), ANCHORS, 0)
         level.setflags(write=False)
         levels.append(level)
     return tuple(levels)
 
 
-def decode(levels: Sequence[Level], side: int, scale: float, min_score: float = 0.5) -> Faces:
+def decode(levels: Sequence[Level], size: tuple[int, int], scale: float, min_score: float = 0.5) -> Faces:
     """The candidates of one frame in pixels of the picture, not sorted: many overlap; `merge` picks the faces.
 
-    levels: one of each stride, finest first. side, scale: the frame's (see `Frame`). A candidate scores `min_score` or more. Boxes
-    may reach past the picture. Raises FaceError when an output is not finite, ValueError when the shapes do not fit the side.
+    levels: one of each stride, finest first. size: height and width of what the net saw. scale: the frame's (see `Frame`).
+    A candidate scores `min_score` or more. Boxes may reach past the picture. Raises FaceError when an output is not finite,
+    ValueError when the shapes do not fit the size.
     """
     parts: list[tuple[Floats, Floats, Floats]] = []
-    for stride, cells, (scores, distances, offsets) in zip(STRIDES, anchors(side), levels, strict=True):
+    for stride, cells, (scores, distances, offsets) in zip(STRIDES, anchors(*size), levels, strict=True):
         n = len(cells)
         if (scores.shape, distances.shape, offsets.shape) != ((n, 1), (n, 4), (n, 10)):
-            raise ValueError(f"stride {stride} of side {side}: {n} rows of 1, 4 and 10 values are needed")
+            raise ValueError(f"stride {stride} of {size[0]} x {size[1]} pixels: {n} rows of 1, 4 and 10 values are needed")
         if not (np.isfinite(scores).all() and np.isfinite(distances).all() and np.isfinite(offsets).all()):
             raise FaceError("The face detector could not make sense of this picture.")
         hits = np.flatnonzero(scores[:, 0] >= min_score)

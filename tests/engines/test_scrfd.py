@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
+from serve_app.engines import choice
 from serve_app.engines.protocol import Engine
 from serve_app.engines.scrfd import SCRFDEngine, deinterleave
 from serve_app.vision.face import FaceError, Faces, Frame, Pixels
@@ -145,6 +146,56 @@ def test_fast_finds_the_same_faces(narrow: Standins, exact: SCRFDEngine) -> None
         assert len(faces) == len(expected)
         nearest = np.linalg.norm(faces.keypoints[:, None] - expected.keypoints[None], axis=-1).max(-1).min(1)
         assert (nearest < 0.03 * (expected.boxes[:, 2:] - expected.boxes[:, :2]).max(initial=1)).all()
+
+
+@pytest.fixture
+def openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However fast ONNX Runtime is on this machine."""
+    monkeypatch.setattr(choice, "MARGIN", 1e9)
+
+
+SHOWN = {(480, 640): (576, 640), (900, 500): (640, 448), (300, 1400): (256, 640), (640, 640): (640, 640), (77, 91): (640, 640)}
+
+
+@pytest.mark.usefixtures("openvino")
+def test_fast_does_not_look_at_the_black_of_a_frame(narrow: Standins, exact: SCRFDEngine) -> None:
+    fast = SCRFDEngine(narrow.detector, sizes=(128, 640), precision="fast", threads=1)
+    for seed, shape in enumerate(SHAPES):
+        pixels = picture(seed)
+        small, large = fast.pre(frames(fast, pixels))
+        assert small.shape == (3, 128, 128)
+        assert large.shape == (3, *SHOWN[shape[:2]])
+        (whole,) = exact.pre(frames(exact, pixels))
+        assert np.array_equal(large, whole[:, : large.shape[1], : large.shape[2]])
+
+
+@pytest.mark.usefixtures("openvino")
+def test_pictures_of_all_shapes_together_have_the_faces_that_each_has_alone(narrow: Standins) -> None:
+    fast = SCRFDEngine(narrow.detector, sizes=(128, 640), precision="fast", threads=1, buckets=(1, 2, 4), measure=False)
+    pictures = [picture(seed) for seed in (0, 1, 5, 2, 3, 0, 10, 4)]
+    alone = [find(fast, each)[0] for each in pictures]
+    assert sum(map(len, alone)) > 20
+    assert all(same(a, b) for a, b in zip(find(fast, *pictures), alone, strict=True))
+
+
+@pytest.mark.usefixtures("openvino")
+def test_a_net_that_looks_at_the_whole_picture_is_shown_whole_frames(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    graph = Graph()
+    mean = graph.node("ReduceMean", "input.1", axes=[2, 3], keepdims=1)
+    deviation = graph.node("Sub", "input.1", mean)
+    spread = graph.node("Sqrt", graph.node("ReduceMean", graph.node("Mul", deviation, deviation), axes=[2, 3], keepdims=1))
+    x = graph.node("Div", deviation, spread)
+    onnx.save(detector_model(graph, [marks(graph, x, stride) for stride in STRIDES]), str(tmp_path / "detector.onnx"))
+    fast = SCRFDEngine(tmp_path / "detector.onnx", precision="fast", threads=1)
+    assert "otherwise than in a square" in caplog.text
+    assert fast.pre(frames(fast, picture(2)))[0].shape == (3, 640, 640)
+
+
+@pytest.mark.usefixtures("openvino")
+def test_a_net_with_a_size_of_its_own_is_shown_whole_frames(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    fast = SCRFDEngine(stuck(tmp_path / "detector.onnx"), precision="fast", threads=1)
+    assert fast.pre(frames(fast, picture(2)))[0].shape == (3, 640, 640)
+    assert "only squares" in caplog.text
 
 
 @pytest.mark.parametrize("role", ["recogniser", "swapper"])

@@ -57,7 +57,9 @@ def random_levels(rng: np.random.Generator, side: int, share: float) -> list[Lev
 
 def quiet(side: int) -> list[Level]:
     """Outputs without a face."""
-    return [(np.zeros((n, 1), np.float32), np.ones((n, 4), np.float32), np.ones((n, 10), np.float32)) for n in map(len, anchors(side))]
+    return [
+        (np.zeros((n, 1), np.float32), np.ones((n, 4), np.float32), np.ones((n, 10), np.float32)) for n in map(len, anchors(side, side))
+    ]
 
 
 def noise(rng: np.random.Generator, height: int, width: int) -> Pixels:
@@ -101,7 +103,7 @@ def test_frames_faces_and_their_order_are_the_librarys(height: int, width: int, 
     for side, frame in frames.items():
         mean = (127.5, 127.5, 127.5)
         np.testing.assert_array_equal(session.seen[side], cv2.dnn.blobFromImage(frame.square(), 1 / 128, (side, side), mean, swapRB=True))
-    faces = merge([decode(levels[side], side, frame.scale) for side, frame in frames.items()])
+    faces = merge([decode(levels[side], (side, side), frame.scale) for side, frame in frames.items()])
     assert len(faces) > 20
     assert_same(faces, boxes_and_scores, points)
 
@@ -116,12 +118,12 @@ def test_scores_and_overlap_at_the_limits_count_as_in_the_library() -> None:
         min_score, overlap = 0.5, float(rng.choice([0.0, 0.25, 0.4, 1.0]))
         library = SCRFD(session=Session({64: levels}))
         library.nms_thresh = overlap
-        assert_same(merge([decode(levels, 64, 1.0, min_score)], overlap), *library.detect(np.zeros((64, 64, 3), np.uint8), (64, 64)))
+        assert_same(merge([decode(levels, (64, 64), 1.0, min_score)], overlap), *library.detect(np.zeros((64, 64, 3), np.uint8), (64, 64)))
 
 
 def test_a_picture_without_faces_gives_no_faces() -> None:
     library = SCRFD(session=Session({128: quiet(128)})).detect(np.zeros((50, 60, 3), np.uint8), (128, 128))
-    assert_same(merge([decode(quiet(128), 128, 0.5)]), *library)
+    assert_same(merge([decode(quiet(128), (128, 128), 0.5)]), *library)
     assert_same(merge([]), *library)
 
 
@@ -138,7 +140,7 @@ def test_a_picture_on_which_the_library_fails_is_one_line_of_the_frame(height: i
 
 
 def test_rows_of_outputs_go_by_row_column_and_anchor() -> None:
-    for stride, cells in zip(STRIDES, anchors(64), strict=True):
+    for stride, cells in zip(STRIDES, anchors(64, 64), strict=True):
         expected = [(x, y) for y in range(0, 64, stride) for x in range(0, 64, stride) for _ in range(2)]
         np.testing.assert_array_equal(cells, expected)
         with pytest.raises(ValueError, match="read-only"):
@@ -152,23 +154,23 @@ def test_an_output_that_is_not_finite_is_refused(level: int, kind: int, value: f
     levels = quiet(64)
     levels[level][kind][-1, -1] = value
     with pytest.raises(FaceError, match="could not make sense"):
-        decode(levels, 64, 1.0)
+        decode(levels, (64, 64), 1.0)
 
 
 def test_outputs_of_another_size_are_refused() -> None:
-    with pytest.raises(ValueError, match="stride 8 of side 96"):
-        decode(quiet(64), 96, 1.0)
+    with pytest.raises(ValueError, match="stride 8 of 96 x 96 pixels"):
+        decode(quiet(64), (96, 96), 1.0)
     with pytest.raises(ValueError, match="argument 3 is shorter"):
-        decode(quiet(64)[:2], 64, 1.0)
+        decode(quiet(64)[:2], (64, 64), 1.0)
 
 
 def test_outputs_in_half_precision_become_faces_in_single() -> None:
     levels = random_levels(np.random.default_rng(9), 128, 0.05)
     halves: list[Level] = [tuple(array.astype(np.float16) for array in level) for level in levels]  # type: ignore[misc]
     widened: list[Level] = [tuple(array.astype(np.float32) for array in level) for level in halves]  # type: ignore[misc]
-    expected = decode(widened, 128, 0.3)
+    expected = decode(widened, (128, 128), 0.3)
     library_like = np.concatenate([expected.boxes, expected.scores[:, None]], 1)
-    assert_same(decode(halves, 128, 0.3), library_like, expected.keypoints)
+    assert_same(decode(halves, (128, 128), 0.3), library_like, expected.keypoints)
 
 
 def test_candidates_are_not_changed() -> None:
@@ -176,7 +178,7 @@ def test_candidates_are_not_changed() -> None:
     levels = random_levels(rng, 128, 0.05)
     for array in (array for level in levels for array in level):
         array.setflags(write=False)
-    candidates = decode(levels, 128, 0.3)
+    candidates = decode(levels, (128, 128), 0.3)
     for array in (candidates.boxes, candidates.scores, candidates.keypoints):
         array.setflags(write=False)
     assert 0 < len(merge([candidates])) < len(candidates)
