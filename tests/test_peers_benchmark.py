@@ -86,6 +86,14 @@ async def test_a_server_of_the_library_is_asked_by_many_and_says_what_it_did(tmp
     assert found.per_s == pytest.approx(4 / found.seconds)
 
 
+@pytest.mark.parametrize(("seconds", "rounds"), [(5, 1), (240, 1), (260, 2), (440, 5), (4400, 5)])
+def test_rounds_after_the_first_are_those_of_what_is_judged(seconds: float, rounds: int) -> None:
+    number, cell_s = peers.rounds_in(seconds, 20, 6)
+    assert number == rounds
+    assert cell_s * (20 + 6 * (number - 1)) == pytest.approx(seconds)
+    assert peers.rounds_in(seconds, 20)[0] == max(1, min(5, seconds // 200))
+
+
 def test_figures_of_a_load() -> None:
     figures = load(errors=["one"]).figures()
     assert (figures["swaps"], figures["errors"], figures["per_s"], figures["p50_s"], figures["cpu_s"]) == (4, 1, 1.0, 2.5, 2.0)
