@@ -59,21 +59,18 @@ class Service:
         return "\n".join(parts)
 
 
-def _own_ports() -> Iterator[int]:
-    while True:
-        yield from own_block()
-
-
-_ports = _own_ports()
+_ports: list[int] = []
 
 
 def free_port() -> int:
     """Free now, and given to no other caller: this process takes whole blocks, as each service of the machine does."""
-    for port in _ports:
+    while True:
+        if not _ports:
+            _ports.extend(own_block())
+        port = _ports.pop(0)
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))
             return port
-    raise AssertionError("blocks end with own_block's OSError")
 
 
 @contextlib.contextmanager

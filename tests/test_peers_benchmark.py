@@ -88,6 +88,7 @@ async def test_a_server_of_the_library_is_asked_by_many_and_says_what_it_did(tmp
 
 @pytest.mark.parametrize(("seconds", "rounds"), [(5, 1), (240, 1), (260, 2), (440, 5), (4400, 5)])
 def test_rounds_after_the_first_are_those_of_what_is_judged(seconds: float, rounds: int) -> None:
+    assert (peers.CELLS, peers.JUDGED_CELLS) == (20, 6)
     number, cell_s = peers.rounds_in(seconds, 20, 6)
     assert number == rounds
     assert cell_s * (20 + 6 * (number - 1)) == pytest.approx(seconds)

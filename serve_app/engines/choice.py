@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -82,10 +83,10 @@ def open_session(
     probes = probes or [probe_picture({name: (buckets[0], *shape) for name, shape in shapes.items()})]
     expected = [exact.run(probe) for probe in probes]
     candidates: list[Session] = []
-    for kind in _openvino_precisions(allow_bf16=allow_bf16):
+    for kind, open_size in product(_openvino_precisions(allow_bf16=allow_bf16), (True, False) if any_size else (False,)):
         try:
             session = OpenVinoSession(
-                path, shapes, precision=kind, threads=threads, slots=slots, buckets=buckets[:1], any_size=any_size, careful=careful
+                path, shapes, precision=kind, threads=threads, slots=slots, buckets=buckets[:1], any_size=open_size, careful=careful
             )
             errors = [judge.error(session.run(probe), right) for probe, right in zip(probes, expected, strict=True)]
         except Exception as failure:  # what OpenVINO cannot run, ONNX Runtime can

@@ -28,9 +28,10 @@ WIDTHS = (1, 4, 10)  # values a candidate: score, box, five points
 _LEVELS: Floats = np.asarray(
     cv2.dnn.blobFromImage(np.arange(256, dtype=np.uint8)[None], 1.0 / 128.0, (256, 1), (127.5,)), np.float32
 ).ravel()
-# Of a frame's black the net is shown BLACK pixels, so that its own border is out of a face's sight, and what fills up the STEP: every
-# size that it is shown takes 20 MB and time at its first run. Frames of 640 have 17.
-BLACK, STEP = 64, 64
+# Of a frame's black the net need be shown so many pixels, so that its own border is out of a face's sight; see docs/decisions/0048.
+BLACK = 64
+SIZES = 10  # every size that it is shown takes memory and time at its first run: sides grow in about so many steps
+ALIKE = 0.03  # largest difference that the rest of the black may make. Measured: 0.003 to 0.007
 BATCHED_RANK = 3  # (n, rows, width); the older export, in all published packs, has no axis for the batch
 
 
@@ -58,39 +59,39 @@ class SCRFDEngine:
         self._dtype = np.dtype(signature.inputs[0].dtype)
         self._batched = len(signature.outputs[0].shape) == BATCHED_RANK
         self._nets = {side: self._net(path, side, runs) for side in self.sizes}
-        self._cut = {side: self._answers_alike(net, side) for side, net in self._nets.items()}
         self.buckets: tuple[int, ...] = self._nets[self.sizes[-1]].buckets
         self.slots = self._nets[self.sizes[-1]].slots
 
     def _net(self, path: Path, side: int, runs: Runs) -> Net:
         pictures = probe_picture({"": (2, side, side, 3)})[""]
         probes = [{self._input: self._blob(Frame(picture, side, 1.0), (side, side))} for picture in pictures]
-        return Net(path, probes, JUDGE, side=side, any_size=side > BLACK + STEP, split=self._split, **runs)
+        make = partial(Net, path, probes, JUDGE, side=side, split=self._split, **runs)
+        if side < 4 * BLACK or runs.get("buckets", (1,)) != (1,):  # only pictures of one size can share a batch
+            return make()
+        net = make(any_size=True)
+        return net if not net.any_size or self._answers_alike(net, side) else make()
 
     def _answers_alike(self, net: Net, side: int) -> bool:
-        """Whether the net gives a wide picture the same cells with the black that fills the square and without. Nets that normalise
-        over the whole picture do not."""
-        if not net.any_size:
-            return False
-        frame = Frame(probe_picture({"": (1, side // 2, side, 3)})[""][0], side, 1.0)
-        height, width = size = shown(frame)
-        try:
-            alone, squared = (net.run([{self._input: self._blob(frame, each)}])[0] for each in (size, (side, side)))
-            self._check(size, alone)
-            error = _error(alone, [output[: len(part)] for output, part in zip(squared, alone, strict=True)])
-        except Exception as failure:  # what a runtime raises for a shape that the graph cannot take has no common type
-            logger.warning("the detector takes no picture of %d x %d, only squares (%s)", height, width, first_line(failure))
-            return False
-        if not error <= JUDGE.most["bf16"]:
-            logger.warning(
-                "the detector sees a picture of %d x %d otherwise than in a square (%.2g): it is shown squares", height, width, error
-            )
-            return False
+        """Whether of long pictures the net says the same with all the black of their square and with less. A net that normalises over
+        the whole picture does not."""
+        for shape in ((side // 4, side), (side, side // 4)):
+            frame = Frame(probe_picture({"": (1, *shape, 3)})[""][0], side, 1.0)
+            size = shown(frame)
+            try:
+                less, square = (net.run([{self._input: self._blob(frame, each)}])[0] for each in (size, (side, side)))
+                self._check(size, less)
+                error = _error(less, cells(square, side, size))
+            except Exception as failure:  # what a runtime raises for a shape that the graph cannot take has no common type
+                logger.warning("the detector takes no picture of %d x %d, only squares (%s)", *size, first_line(failure))
+                return False
+            if not error <= ALIKE:
+                logger.warning("the detector sees %d x %d otherwise than in a square (%.2g): it is shown squares", *size, error)
+                return False
         return True
 
     def _size(self, frame: Frame) -> tuple[int, int]:
         """Height and width of what the net is shown of it."""
-        return shown(frame) if self._cut[frame.side] else (frame.side, frame.side)
+        return shown(frame) if self._nets[frame.side].any_size else (frame.side, frame.side)
 
     def warm_up(self) -> None:
         """Raises RuntimeError when the outputs are not those of such a model at one of the sizes."""
@@ -102,8 +103,8 @@ class SCRFDEngine:
 
     def info(self) -> dict[str, str]:
         sizes = ", ".join(map(str, self.sizes))
-        black = {"black": f"{BLACK} to {BLACK + STEP} pixels"} if any(self._cut.values()) else {}
-        return {"model": "SCRFD", "sizes": sizes, **black, **self._nets[self.sizes[-1]].info}
+        shorter = ", ".join(str(side) for side, net in self._nets.items() if net.any_size)
+        return {"model": "SCRFD", "sizes": sizes, "with less black": shorter or "none", **self._nets[self.sizes[-1]].info}
 
     def pre(self, item: tuple[Frame, ...]) -> tuple[Floats, ...]:
         """(3, height, width) RGB of each frame. Raises ValueError when they are not frames of `sizes`."""
@@ -112,16 +113,8 @@ class SCRFDEngine:
         return tuple(self._blob(frame, self._size(frame)) for frame in item)
 
     def run(self, batch: Sequence[tuple[Floats, ...]]) -> list[list[list[Array]]]:
-        by_frame = [self._run(net, [blobs[i] for blobs in batch]) for i, net in enumerate(self._nets.values())]
+        by_frame = [net.run([{self._input: blobs[i]} for blobs in batch]) for i, net in enumerate(self._nets.values())]
         return [list(raws) for raws in zip(*by_frame, strict=True)]
-
-    def _run(self, net: Net, blobs: Sequence[Floats]) -> list[list[Array]]:
-        """In their order. Only pictures of one size go together."""
-        found: dict[int, list[Array]] = {}
-        for shape in dict.fromkeys(blob.shape for blob in blobs):
-            places = [place for place, blob in enumerate(blobs) if blob.shape == shape]
-            found |= zip(places, net.run([{self._input: blobs[place]} for place in places]), strict=True)
-        return [found[place] for place in range(len(blobs))]
 
     def post(self, item: tuple[Frame, ...], raw: Sequence[Sequence[Array]]) -> Faces:
         """Raises FaceError when the model's output is not finite."""
@@ -142,9 +135,21 @@ class SCRFDEngine:
 
 
 def shown(frame: Frame) -> tuple[int, int]:
-    """Height and width of what of a frame is worth looking at."""
-    height, width = (min(frame.side, -(-(length + BLACK) // STEP) * STEP) for length in frame.inside.shape[:2])
+    """Height and width of what of a frame is worth looking at: the picture, BLACK, and what makes up a whole step."""
+    coarsest = STRIDES[-1]
+    step = max(1, frame.side // SIZES // coarsest) * coarsest
+    height, width = (min(frame.side, -(-(length + BLACK) // step) * step) for length in frame.inside.shape[:2])
     return height, width
+
+
+def cells(outputs: Sequence[Array], side: int, size: tuple[int, int]) -> list[Array]:
+    """Of a square's outputs the rows of its top left part of that size."""
+    found = []
+    for number, output in enumerate(outputs):
+        stride = STRIDES[number % LEVELS]
+        rows = output.reshape(side // stride, side // stride, ANCHORS, output.shape[-1])
+        found.append(rows[: size[0] // stride, : size[1] // stride].reshape(-1, output.shape[-1]))
+    return found
 
 
 def _check_frame(frame: Frame, side: int) -> None:

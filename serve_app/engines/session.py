@@ -111,7 +111,7 @@ class FixedSession:
 
 
 class OpenVinoSession:
-    """OpenVINO on the CPU, compiled for fixed shapes.
+    """OpenVINO on the CPU, compiled for fixed shapes, or (`any_size`) for pictures of any.
 
     shapes: of one item, without the batch, by input name. buckets: the batch sizes that run() takes. threads: of one
     run. slots: runs at a time; a run beyond waits for a free one. any_size: pictures (n, c, height, width) may have any height and width;

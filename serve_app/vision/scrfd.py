@@ -38,7 +38,7 @@ def library_letterbox(bgr: Pixels, side: int) -> Frame:
     return Frame(np.asarray(cv2.resize(bgr, (new_width, new_height)), np.uint8), side, scale)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=128)
 def anchors(height: int, width: int) -> tuple[Floats, ...]:
     """The cells' corners (n, 2) float32, x and y in pixels of the frame, one array a stride; rows as in `Level`. Read-only."""
     levels = []

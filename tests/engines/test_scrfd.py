@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from serve_app.engines import choice
 from serve_app.engines.protocol import Engine
-from serve_app.engines.scrfd import SCRFDEngine, deinterleave
+from serve_app.engines.scrfd import SCRFDEngine, deinterleave, shown
 from serve_app.vision.face import FaceError, Faces, Frame, Pixels
 from serve_app.vision.scrfd import STRIDES, library_letterbox
 from tests.standins import Standins
@@ -49,6 +50,12 @@ def same(a: Faces, b: Faces) -> bool:
 @pytest.fixture(scope="module")
 def exact(narrow: Standins) -> SCRFDEngine:
     return SCRFDEngine(narrow.detector, precision="exact", threads=1)
+
+
+@pytest.fixture
+def openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However fast ONNX Runtime is on this machine."""
+    monkeypatch.setattr(choice, "MARGIN", 1e9)
 
 
 @pytest.mark.parametrize("sizes", [(640,), (128, 640), (320,)])
@@ -138,6 +145,7 @@ def test_a_net_that_cannot_take_batches_runs_one_at_a_time(tmp_path: Path, make:
     assert all(len(a) and same(a, find(engine, each)[0]) for a, each in zip(find(engine, *pictures), pictures, strict=True))
 
 
+@pytest.mark.usefixtures("openvino")
 def test_fast_finds_the_same_faces(narrow: Standins, exact: SCRFDEngine) -> None:
     fast = SCRFDEngine(narrow.detector, precision="fast", threads=1)
     for seed in range(4):
@@ -148,18 +156,13 @@ def test_fast_finds_the_same_faces(narrow: Standins, exact: SCRFDEngine) -> None
         assert (nearest < 0.03 * (expected.boxes[:, 2:] - expected.boxes[:, :2]).max(initial=1)).all()
 
 
-@pytest.fixture
-def openvino(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However fast ONNX Runtime is on this machine."""
-    monkeypatch.setattr(choice, "MARGIN", 1e9)
-
-
 SHOWN = {(480, 640): (576, 640), (900, 500): (640, 448), (300, 1400): (256, 640), (640, 640): (640, 640), (77, 91): (640, 640)}
 
 
 @pytest.mark.usefixtures("openvino")
-def test_fast_does_not_look_at_the_black_of_a_frame(narrow: Standins, exact: SCRFDEngine) -> None:
+def test_fast_is_shown_less_of_a_frames_black(narrow: Standins, exact: SCRFDEngine) -> None:
     fast = SCRFDEngine(narrow.detector, sizes=(128, 640), precision="fast", threads=1)
+    assert fast.info()["with less black"] == "640"
     for seed, shape in enumerate(SHAPES):
         pixels = picture(seed)
         small, large = fast.pre(frames(fast, pixels))
@@ -169,33 +172,64 @@ def test_fast_does_not_look_at_the_black_of_a_frame(narrow: Standins, exact: SCR
         assert np.array_equal(large, whole[:, : large.shape[1], : large.shape[2]])
 
 
+@pytest.mark.parametrize("side", [256, 320, 640, 1280])
+def test_a_side_grows_in_few_steps_and_has_black_until_the_frame_ends(side: int) -> None:
+    heights = {shown(Frame(np.empty((height, side, 3), np.uint8), side, 1.0))[0] for height in range(1, side + 1)}
+    assert len(heights) <= 10
+    assert all(height % STRIDES[-1] == 0 for height in heights)
+    for height in range(1, side + 1):
+        found = shown(Frame(np.empty((side, height, 3), np.uint8), side, 1.0))
+        assert found[0] == side
+        assert min(side, height + 64) <= found[1] <= side
+
+
 @pytest.mark.usefixtures("openvino")
-def test_pictures_of_all_shapes_together_have_the_faces_that_each_has_alone(narrow: Standins) -> None:
-    fast = SCRFDEngine(narrow.detector, sizes=(128, 640), precision="fast", threads=1, buckets=(1, 2, 4), measure=False)
+def test_pictures_of_all_shapes_at_once_have_the_faces_that_each_has_alone(narrow: Standins) -> None:
+    fast = SCRFDEngine(narrow.detector, sizes=(128, 640), precision="fast", threads=1, slots=2)
     pictures = [picture(seed) for seed in (0, 1, 5, 2, 3, 0, 10, 4)]
     alone = [find(fast, each)[0] for each in pictures]
     assert sum(map(len, alone)) > 20
+    with ThreadPoolExecutor(2) as two:
+        together = list(two.map(lambda each: find(fast, each)[0], pictures * 3))
+    assert all(same(a, b) for a, b in zip(together, alone * 3, strict=True))
     assert all(same(a, b) for a, b in zip(find(fast, *pictures), alone, strict=True))
 
 
 @pytest.mark.usefixtures("openvino")
-def test_a_net_that_looks_at_the_whole_picture_is_shown_whole_frames(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_pictures_that_may_share_a_batch_are_shown_in_squares(narrow: Standins) -> None:
+    fast = SCRFDEngine(narrow.detector, precision="fast", threads=1, buckets=(1, 2), measure=False)
+    assert fast.info()["with less black"] == "none"
+    assert fast.pre(frames(fast, picture(2)))[0].shape == (3, 640, 640)
+    assert all(len(faces) for faces in find(fast, picture(0), picture(2)))
+
+
+def normalising(path: Path) -> Path:
+    """A detector whose answers depend on the whole picture, black and all."""
     graph = Graph()
     mean = graph.node("ReduceMean", "input.1", axes=[2, 3], keepdims=1)
     deviation = graph.node("Sub", "input.1", mean)
     spread = graph.node("Sqrt", graph.node("ReduceMean", graph.node("Mul", deviation, deviation), axes=[2, 3], keepdims=1))
     x = graph.node("Div", deviation, spread)
-    onnx.save(detector_model(graph, [marks(graph, x, stride) for stride in STRIDES]), str(tmp_path / "detector.onnx"))
-    fast = SCRFDEngine(tmp_path / "detector.onnx", precision="fast", threads=1)
-    assert "otherwise than in a square" in caplog.text
-    assert fast.pre(frames(fast, picture(2)))[0].shape == (3, 640, 640)
+    onnx.save(detector_model(graph, [marks(graph, x, stride) for stride in STRIDES]), str(path))
+    return path
 
 
 @pytest.mark.usefixtures("openvino")
-def test_a_net_with_a_size_of_its_own_is_shown_whole_frames(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    fast = SCRFDEngine(stuck(tmp_path / "detector.onnx"), precision="fast", threads=1)
-    assert fast.pre(frames(fast, picture(2)))[0].shape == (3, 640, 640)
-    assert "only squares" in caplog.text
+@pytest.mark.parametrize(("make", "side", "why"), [
+    (normalising, 256, "otherwise than in a square"),
+    (normalising, 640, "otherwise than in a square"),
+    (stuck, 640, "only squares"),
+])  # fmt: skip
+def test_a_net_that_needs_all_of_the_black_is_shown_it(
+    tmp_path: Path, make: Any, side: int, why: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    fast, exact = (
+        SCRFDEngine(make(tmp_path / "detector.onnx"), sizes=(side,), precision=precision, threads=1) for precision in ("fast", "exact")
+    )
+    assert why in caplog.text
+    assert fast.info()["with less black"] == "none"
+    assert fast.pre(frames(fast, picture(2)))[0].shape == (3, side, side)
+    assert [len(find(fast, picture(seed))[0]) for seed in range(5)] == [len(find(exact, picture(seed))[0]) for seed in range(5)]
 
 
 @pytest.mark.parametrize("role", ["recogniser", "swapper"])
