@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import secrets
 import socket
 from collections.abc import Sequence
@@ -24,5 +25,6 @@ def own_block(blocks: Sequence[int] = BLOCKS) -> range:
             name.close()
         else:
             held.append(name)
+            atexit.register(name.close)
             return range(first, first + SIZE)
     raise OSError(f"other services have all ports from {min(blocks)} to {max(blocks) + SIZE - 1}")

@@ -83,7 +83,10 @@ def open_session(
     probes = probes or [probe_picture({name: (buckets[0], *shape) for name, shape in shapes.items()})]
     expected = [exact.run(probe) for probe in probes]
     candidates: list[Session] = []
+    wrong: set[str] = set()
     for kind, open_size in product(_openvino_precisions(allow_bf16=allow_bf16), (True, False) if any_size else (False,)):
+        if kind in wrong:  # it ran, and so would be as wrong for one size alone
+            continue
         try:
             session = OpenVinoSession(
                 path, shapes, precision=kind, threads=threads, slots=slots, buckets=buckets[:1], any_size=open_size, careful=careful
@@ -97,6 +100,7 @@ def open_session(
             session.info["self-test"] = f"{error:.2g} (at most {judge.most[kind]:.2g})"
             candidates.append(session)
             break
+        wrong.add(kind)
         logger.warning(
             "%s: OpenVINO %s differs from ONNX Runtime by %.2g, more than %.2g, and is not used", path.name, kind, error, judge.most[kind]
         )

@@ -92,6 +92,21 @@ def test_what_does_not_run_at_all_is_left_out(narrow: Standins, bf16: pytest.Log
         assert f"w600k_r50.onnx: OpenVINO {precision} cannot run it and is not used (no kernel for {precision})" in bf16.text
 
 
+class OneSize(OpenVinoSession):
+    def __init__(self, path: Path, shapes: Any, *, any_size: bool, **options: Any) -> None:
+        if any_size:
+            raise RuntimeError("no kernel for sides that are left open")
+        super().__init__(path, shapes, **options)
+
+
+def test_a_detector_that_runs_in_one_size_only_is_not_left_to_onnx_runtime(narrow: Standins, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choice, "OpenVinoSession", OneSize)
+    monkeypatch.setattr(choice, "MARGIN", 1e9)  # however fast ONNX Runtime is on this machine
+    info = SCRFDEngine(narrow.detector, threads=1).info()
+    assert info["runtime"].startswith("openvino")
+    assert info["with less black"] == "none"
+
+
 def cancelling(path: Path) -> Path:
     """A recogniser that float32 computes well and bf16, which keeps eight bits, does not: the answer is a small rest of large sums."""
     graph = Graph()
