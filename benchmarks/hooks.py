@@ -9,7 +9,7 @@ import statistics
 import tempfile
 import time
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass, replace
 from ipaddress import ip_network
 from pathlib import Path
@@ -120,9 +120,20 @@ def _task(n: int, hook: str, owner: str) -> Task:
 
 def live(chosen: list[Crowd], count: int) -> list[dict[str, Any]]:
     """How soon the live hook hears beside each crowd."""
-    logging.getLogger("serve_app.tasks.delivery").setLevel(logging.ERROR)
-    with names_that_nobody_answers_for():
+    with _without_warnings(), names_that_nobody_answers_for():
         return [{**asdict(crowd), "s": round(asyncio.run(until_heard(crowd, count)), 2)} for crowd in chosen]
+
+
+@contextlib.contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Each dead hook makes one."""
+    log = logging.getLogger("serve_app.tasks.delivery")
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 async def carried(where: str | Path, blobs: Path, turns: int, seconds: float, count: int = DEAD) -> float:
