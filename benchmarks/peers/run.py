@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import statistics
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -82,30 +82,33 @@ def rounds_in(seconds: float, cells: int, later: int | None = None) -> tuple[int
     return number, seconds / (cells + later * (number - 1))
 
 
-def _round(costly: Path, seconds: float, names: Iterable[str], clients: Sequence[int]) -> dict[str, Any]:
+def _round(costly: Path, seconds: float, names: Collection[str], clients: Sequence[int]) -> dict[str, Any]:
     """The bound is measured right before and right after the system that is held against it: the machine is not the same for long."""
     seen, bounds = dict[str, Seen](), dict[str, list[bare.Bare]]()
     for name, start in _starts(costly).items():
         if name not in names:
             continue
-        measure = partial(bare.measure, costly, OURS[name], BARE_S) if name in OURS else None
-        before = measure() if measure else None
+        before = _bound(costly, name)
         seen[name] = asyncio.run(watch(start, seconds, clients, SOURCES))
-        if measure and before:
-            bounds[name] = [before, measure()]
+        bounds[name] = [*before, *_bound(costly, name)]
     for name, one in seen.items():
         check_same(NAMES[name], one, seen[REFERENCE])
     cells = {name: {cell: load.figures() for cell, load in one.cells.items()} for name, one in seen.items()}
     bound_per_s = {
-        name: {sources: statistics.mean(bound.per_s(known=sources == "repeated") for bound in around) for sources in SOURCES}
-        for name, around in bounds.items()
+        name: {sources: statistics.mean(bound.per_s(known=sources == "repeated") for bound in bounds[name]) for sources in SOURCES}
+        for name in OURS
     }
     return {
-        "bare": {name: [asdict(bound) for bound in around] for name, around in bounds.items()},
+        "bare": {name: [asdict(bound) for bound in bounds[name]] for name in OURS},
         "cells": cells,
         "bound_per_s": bound_per_s,
         "ratios": ratios_of(cells, {name: bound_per_s[name]["unique"] for name in OURS}),
     }
+
+
+def _bound(models: Path, name: str) -> list[bare.Bare]:
+    """Measured now, where the system is ours."""
+    return [bare.measure(models, OURS[name], BARE_S)] if name in OURS else []
 
 
 def _starts(models: Path) -> dict[str, Start]:

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -83,15 +82,11 @@ def open_session(
     probes = probes or [probe_picture({name: (buckets[0], *shape) for name, shape in shapes.items()})]
     expected = [exact.run(probe) for probe in probes]
     candidates: list[Session] = []
-    wrong: set[str] = set()
-    for kind, open_size in product(_openvino_precisions(allow_bf16=allow_bf16), (True, False) if any_size else (False,)):
-        if kind in wrong:  # it ran, and so would be as wrong for one size alone
-            continue
+    for kind in _openvino_precisions(allow_bf16=allow_bf16):
+        opened = partial(OpenVinoSession, path, shapes, precision=kind, threads=threads, slots=slots, buckets=buckets[:1], careful=careful)
         try:
-            session = OpenVinoSession(
-                path, shapes, precision=kind, threads=threads, slots=slots, buckets=buckets[:1], any_size=open_size, careful=careful
-            )
-            errors = [judge.error(session.run(probe), right) for probe, right in zip(probes, expected, strict=True)]
+            session, outputs = _tried(opened, probes, any_size=any_size)
+            errors = [judge.error(found, right) for found, right in zip(outputs, expected, strict=True)]
         except Exception as failure:  # what OpenVINO cannot run, ONNX Runtime can
             logger.warning("%s: OpenVINO %s cannot run it and is not used (%s)", path.name, kind, first_line(failure))
             continue
@@ -100,7 +95,6 @@ def open_session(
             session.info["self-test"] = f"{error:.2g} (at most {judge.most[kind]:.2g})"
             candidates.append(session)
             break
-        wrong.add(kind)
         logger.warning(
             "%s: OpenVINO %s differs from ONNX Runtime by %.2g, more than %.2g, and is not used", path.name, kind, error, judge.most[kind]
         )
@@ -114,6 +108,19 @@ def open_session(
         for bucket in buckets[1:]:
             chosen.compile(bucket)
     return chosen
+
+
+def _tried(
+    opened: Callable[..., OpenVinoSession], probes: Sequence[Mapping[str, Array]], *, any_size: bool
+) -> tuple[OpenVinoSession, list[list[Array]]]:
+    """A session and what it makes of the probes; for their size alone where it does not run for any."""
+    try:
+        session = opened(any_size=any_size)
+        return session, [session.run(probe) for probe in probes]
+    except Exception:  # as above
+        if not any_size:
+            raise
+        return _tried(opened, probes, any_size=False)
 
 
 def fastest(candidates: Sequence[Session], probe: Mapping[str, Array]) -> tuple[Session, str]:

@@ -42,7 +42,7 @@ class SCRFDEngine:
     path: an SCRFD with three strides, two anchors and keypoints (det_10g, scrfd_*_bnkps), of either export. sizes: sides of
     frames; (640,) is enough but for faces that fill the picture, (128, 640), the library's default, finds these too; the
     candidates of all sizes go through one suppression. min_score, overlap: of candidates and of suppression. runs: see `Runs`.
-    `exact` gives the library's very bits, whatever the batch. `fast` does not look at all of a frame's black, where its session takes
+    `exact` gives the library's very bits, whatever the batch. `fast` looks at less of a frame's black, where its session takes
     pictures of any size and says the same of them.
     Raises RuntimeError when the file is not such a model or cannot be run.
     """

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from serve_app.engines import choice
 from tests.engines.site import Site, serving
 from tests.standins import Standins, build
 from tests.standins.library import Library, load
@@ -26,6 +27,12 @@ def functional(tmp_path_factory: pytest.TempPathFactory) -> Standins:
 @pytest.fixture(scope="session")
 def library(narrow: Standins) -> Library:
     return load(narrow)
+
+
+@pytest.fixture
+def openvino(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`fast` is OpenVINO, however fast ONNX Runtime is on this machine."""
+    monkeypatch.setattr(choice, "MARGIN", 1e9)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 import pytest
 
-from serve_app.engines import choice
 from serve_app.engines.protocol import Engine
 from serve_app.engines.scrfd import SCRFDEngine, deinterleave, shown
 from serve_app.vision.face import FaceError, Faces, Frame, Pixels
@@ -50,12 +49,6 @@ def same(a: Faces, b: Faces) -> bool:
 @pytest.fixture(scope="module")
 def exact(narrow: Standins) -> SCRFDEngine:
     return SCRFDEngine(narrow.detector, precision="exact", threads=1)
-
-
-@pytest.fixture
-def openvino(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However fast ONNX Runtime is on this machine."""
-    monkeypatch.setattr(choice, "MARGIN", 1e9)
 
 
 @pytest.mark.parametrize("sizes", [(640,), (128, 640), (320,)])
