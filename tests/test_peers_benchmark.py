@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,7 +57,18 @@ class System:
 
 
 def load(**more: Any) -> Load:
-    return Load(**{"seconds": 4.0, "latencies_s": [1.0, 2.0, 3.0, 4.0], "errors": [], "cpu_s": {"a": 6.0, "b": 2.0}, "swaps": [], **more})
+    return Load(
+        **{
+            "seconds": 4.0,
+            "latencies_s": [1.0, 2.0, 3.0, 4.0],
+            "errors": [],
+            "cpu_s": {"a": 6.0, "b": 2.0},
+            "swaps": [],
+            "pictures_s": [[1.0, 2.0, 3.0, 4.0]],
+            "full_s": 4.0,
+            **more,
+        }
+    )
 
 
 def source_of(body: bytes) -> bytes:
@@ -77,13 +90,15 @@ async def test_a_server_of_the_library_is_asked_by_many_and_says_what_it_did(tmp
     with peer("fastapi", tmp_path) as system:
         found = await put(system, Bodies(repeated=True), clients=2, seconds=0, least=2)
         done = await system.done()
+    number = len(found.swaps)
     assert not found.errors
-    assert done == {"detect": 8, "identify": 4, "swap": 4}
-    peers._check_done(system, done, 4, REPEATED)
+    assert min(map(len, found.pictures_s)) >= 2
+    assert done == {"detect": 2 * number, "identify": number, "swap": number}
+    peers._check_done(system, done, number, REPEATED)
     assert len({swap.source for swap in found.swaps}) == REPEATED
     assert decode(found.swaps[0].data).bgr.shape == (1080, 1920, 3)
     assert sum(found.cpu_s.values()) > 0
-    assert found.per_s == pytest.approx(4 / found.seconds)
+    assert max(times[0] for times in found.pictures_s) < found.full_s <= found.seconds
 
 
 @pytest.mark.parametrize(("seconds", "rounds"), [(5, 1), (240, 1), (260, 2), (440, 5), (4400, 5)])
@@ -98,6 +113,41 @@ def test_rounds_after_the_first_are_those_of_what_is_judged(seconds: float, roun
 def test_figures_of_a_load() -> None:
     figures = load(errors=["one"]).figures()
     assert (figures["swaps"], figures["errors"], figures["per_s"], figures["p50_s"], figures["cpu_s"]) == (4, 1, 1.0, 2.5, 2.0)
+
+
+@pytest.mark.parametrize(("pictures_s", "full_s", "per_s"), [
+    ([[2, 12, 22], [7, 17, 27]], 17, 0.2),  # in turn: from 7 to 17
+    ([[2, 12, 22], [7, 17, 27]], 22, 0.2),  # the third round was not over yet
+    ([[24, 48, 72], [24.5, 48.5, 72.5]], 49, 2 / 24),  # all at once
+    ([[1, 2, 3, 4, 5, 6], [3, 6]], 6, 4 / 3),  # one is quicker
+    ([[2, 5], [4, 6]], 5, 0.5),  # one round: all there was, of eight seconds
+    ([[], [4, 6]], 5, 0.25),  # one had none but errors
+])  # fmt: skip
+def test_throughput_is_that_of_rounds_of_all_clients(pictures_s: list[list[float]], full_s: float, per_s: float) -> None:
+    latencies_s = [at for times in pictures_s for at in times]
+    assert load(seconds=8.0, latencies_s=latencies_s, pictures_s=pictures_s, full_s=full_s).per_s == pytest.approx(per_s)
+
+
+async def test_clients_go_on_until_the_slowest_of_them_has_enough() -> None:
+    slow, begun = asyncio.Event(), 0
+
+    class Uneven(System):
+        root = os.getpid()
+
+        async def swap(self, session: Any, body: bytes) -> Swap:
+            nonlocal begun
+            begun += 1
+            if begun == 1:
+                await slow.wait()
+            elif begun == 5:
+                slow.set()
+            await asyncio.sleep(0)
+            return Swap(b"", BOX, BOX)
+
+    found = await put(Uneven(False), iter(lambda: b"", None), clients=2, seconds=0, least=1)
+    assert sorted(map(len, found.pictures_s))[0] == 1
+    assert len(found.swaps) >= 5
+    assert min(times[0] for times in found.pictures_s) < found.full_s
 
 
 def test_what_ran_before_is_not_counted_and_what_is_new_is() -> None:

@@ -20,17 +20,32 @@ PAUSE_S = 0.2  # after an error, before the next request
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """What some clients saw. seconds: from the first request to the last answer. cpu_s: of the system, by the names of its processes."""
+    """What some clients saw. seconds: from the first request to the last answer. cpu_s: of the system, by the names of its processes.
+
+    pictures_s: by client, when it had each of its pictures, counted from the first request. full_s: until then each client had a
+    swap under way.
+    """
 
     seconds: float
     latencies_s: list[float]
     errors: list[str]
     cpu_s: dict[str, float]
     swaps: list[Swap] = field(repr=False)
+    pictures_s: list[list[float]] = field(repr=False)
+    full_s: float
 
     @property
     def per_s(self) -> float:
-        return len(self.latencies_s) / self.seconds
+        """Pictures a second, from when each client has had its first to when each has had as many as all had while the load was full.
+
+        Neither the start counts, when all sent at once and nobody had waited, nor the end, when fewer and fewer are left. Both ends
+        are those of a round of all clients, for some systems answer all of them at once. All there was, where there were not two rounds.
+        """
+        rounds: list[float] = [max(times) for times in zip(*self.pictures_s, strict=False)]
+        full = [at for at in rounds if at <= self.full_s]
+        if len(full) < 2:
+            return len(self.latencies_s) / self.seconds
+        return sum(full[0] < at <= full[-1] for times in self.pictures_s for at in times) / (full[-1] - full[0])
 
     def figures(self) -> dict[str, float | int]:
         p50, p95, p99 = np.percentile(self.latencies_s, (50, 95, 99)) if self.latencies_s else (float("nan"),) * 3
@@ -46,32 +61,36 @@ class Load:
 
 
 async def put(system: System, bodies: Iterator[bytes], *, clients: int, seconds: float, least: int = 1) -> Load:
-    """Clients that begin new swaps for so long; each makes at least `least`. What has begun is waited for."""
+    """Clients that begin new swaps for so long, and until each has made at least `least`. What has begun is waited for."""
     latencies: list[float] = []
     errors: list[str] = []
     swaps: list[Swap] = []
+    pictures: list[list[float]] = [[] for _ in range(clients)]
+    ended = [0] * clients
 
-    async def client(session: aiohttp.ClientSession) -> None:
-        made = 0
-        while made < least or time.perf_counter() < until:
+    def since() -> float:
+        return time.perf_counter() - start
+
+    async def client(number: int, session: aiohttp.ClientSession) -> float:
+        while since() < seconds or min(ended) < least:
             body = next(bodies)
-            began = time.perf_counter()
-            made += 1
+            began = since()
             try:
                 swaps.append(await system.swap(session, body))
             except (RuntimeError, aiohttp.ClientError, TimeoutError) as error:
                 errors.append(f"{type(error).__name__}: {error}")
                 await asyncio.sleep(PAUSE_S)
             else:
-                latencies.append(time.perf_counter() - began)
+                pictures[number].append(since())
+                latencies.append(pictures[number][-1] - began)
+            ended[number] += 1
+        return since()
 
     before = processes(system.root)
     start = time.perf_counter()
-    until = start + seconds
     async with aiohttp.ClientSession(timeout=TIMEOUT, connector=aiohttp.TCPConnector(limit=0)) as session:
-        await asyncio.gather(*(client(session) for _ in range(clients)))
-    taken = time.perf_counter() - start
-    return Load(taken, latencies, errors, spent(before, processes(system.root)), swaps)
+        stopped = await asyncio.gather(*(client(number, session) for number in range(clients)))
+    return Load(since(), latencies, errors, spent(before, processes(system.root)), swaps, pictures, min(stopped))
 
 
 def spent(before: Sequence[Process], after: Sequence[Process]) -> dict[str, float]:
