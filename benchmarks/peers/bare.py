@@ -87,16 +87,17 @@ def _through(engine: Any, items: Sequence[Any]) -> list[Any]:
 def _cost(engine: Any, item: Any, seconds: float) -> Cost:
     batch = [engine.pre(item)] * engine.buckets[-1]
     engine.run(batch)  # warm
-    until = time.perf_counter() + seconds
+    start, cpu = time.perf_counter(), time.process_time()
 
-    def rounds() -> int:
+    def rounds() -> tuple[int, float]:
+        """How many, and their seconds: a slot that ends before another must not count as one that ran nothing."""
         number = 0
-        while not number or time.perf_counter() < until:
+        while not number or time.perf_counter() < start + seconds:
             engine.run(batch)
             number += 1
-        return number
+        return number, time.perf_counter() - start
 
-    start, cpu = time.perf_counter(), time.process_time()
     with ThreadPoolExecutor(engine.slots) as slots:
-        items = len(batch) * sum(each.result() for each in [slots.submit(rounds) for _ in range(engine.slots)])
-    return Cost((time.perf_counter() - start) / items, (time.process_time() - cpu) / items)
+        made = [each.result() for each in [slots.submit(rounds) for _ in range(engine.slots)]]
+    items = len(batch) * sum(number for number, _ in made)
+    return Cost(1 / (len(batch) * sum(number / taken for number, taken in made)), (time.process_time() - cpu) / items)

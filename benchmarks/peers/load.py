@@ -22,8 +22,8 @@ PAUSE_S = 0.2  # after an error, before the next request
 class Load:
     """What some clients saw. seconds: from the first request to the last answer. cpu_s: of the system, by the names of its processes.
 
-    pictures_s: by client, when it had each of its pictures, counted from the first request. full_s: until then each client had a
-    swap under way.
+    pictures_s: by client, when it had each of its pictures, counted from the first request. full_until_s: the first moment
+    at which a client had no swap under way.
     """
 
     seconds: float
@@ -32,20 +32,23 @@ class Load:
     cpu_s: dict[str, float]
     swaps: list[Swap] = field(repr=False)
     pictures_s: list[list[float]] = field(repr=False)
-    full_s: float
+    full_until_s: float
 
     @property
     def per_s(self) -> float:
-        """Pictures a second, from when each client has had its first to when each has had as many as all had while the load was full.
+        """Pictures a second while all clients had a swap under way: from each client's first picture to its last of that time, all clients'
+        pictures counted, and all of that by all of those seconds.
 
-        Neither the start counts, when all sent at once and nobody had waited, nor the end, when fewer and fewer are left. Both ends
-        are those of a round of all clients, for some systems answer all of them at once. All there was, where there were not two rounds.
+        Neither the start counts, when all sent at once and nobody had waited, nor the end, when fewer and fewer are left. A window for each
+        client: some systems answer many at once, and one window would begin or end among those. Where nobody had two pictures:
+        all pictures by all seconds.
         """
-        rounds: list[float] = [max(times) for times in zip(*self.pictures_s, strict=False)]
-        full = [at for at in rounds if at <= self.full_s]
-        if len(full) < 2:
+        full = [[at for at in times if at <= self.full_until_s] for times in self.pictures_s]
+        windows = [(times[0], times[-1]) for times in full if len(times) > 1]
+        if not windows:
             return len(self.latencies_s) / self.seconds
-        return sum(full[0] < at <= full[-1] for times in self.pictures_s for at in times) / (full[-1] - full[0])
+        counted = sum(began < at <= ended for began, ended in windows for times in full for at in times)
+        return counted / sum(ended - began for began, ended in windows)
 
     def figures(self) -> dict[str, float | int]:
         p50, p95, p99 = np.percentile(self.latencies_s, (50, 95, 99)) if self.latencies_s else (float("nan"),) * 3
@@ -61,7 +64,7 @@ class Load:
 
 
 async def put(system: System, bodies: Iterator[bytes], *, clients: int, seconds: float, least: int = 1) -> Load:
-    """Clients that begin new swaps for so long, and until each has made at least `least`. What has begun is waited for."""
+    """Clients that begin new swaps for so long, and until each has ended at least `least`. What has begun is waited for."""
     latencies: list[float] = []
     errors: list[str] = []
     swaps: list[Swap] = []

@@ -27,8 +27,8 @@ from serve_app.vision.image import decode
 from tests.standins import Kind, build
 
 BARE_S, WARM = 4.0, 4
-CELL_S, MOST_ROUNDS = 10.0, 5  # a cell's seconds, at least
-EACH = 2  # swaps of each client, at least: throughput is measured from one round of all of them to another
+CELL_S, MOST_ROUNDS = 10.0, 5
+SWAPS_EACH = 2  # of each client in a cell, at least: throughput is measured from its first
 JUDGED = (REFERENCE, *OURS)
 CELLS, JUDGED_CELLS = len(NAMES) * len(CLIENTS) * len(SOURCES), len(JUDGED) * len(SOURCES)
 
@@ -124,7 +124,7 @@ async def watch(start: Start, seconds: float, clients: Sequence[int], kinds: Seq
         loads, cells, bodies = [warm], dict[str, Load](), {kind: Bodies(repeated=kind == "repeated") for kind in kinds}
         for kind in kinds:
             for number in clients:
-                loads.append(await put(system, bodies[kind], clients=number, seconds=seconds, least=EACH))
+                loads.append(await put(system, bodies[kind], clients=number, seconds=seconds, least=SWAPS_EACH))
                 cells[f"{kind} {number}"] = loads[-1]
         errors = [error for load in loads for error in load.errors]
         if not errors:
