@@ -55,6 +55,7 @@ class Load:
         return {
             "swaps": len(self.latencies_s),
             "errors": len(self.errors),
+            "seconds": round(self.seconds, 2),
             "per_s": round(self.per_s, 3),
             "p50_s": round(float(p50), 3),
             "p95_s": round(float(p95), 3),
