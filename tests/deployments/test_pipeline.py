@@ -83,12 +83,6 @@ class Service:
         assert ended.status.terminal, ended
         return ended
 
-    async def stored(self) -> None:
-        """Waits until there is a result."""
-        async with asyncio.timeout(10):
-            while not any(self.folder.glob("results/*.*")):
-                await asyncio.sleep(0.01)
-
     async def close(self) -> None:
         await self.database.close()
         await self.pipeline._store._database.close()  # a replica's ends with its process
@@ -235,13 +229,24 @@ async def test_a_call_that_is_cancelled_gives_its_task_back(service: Service) ->
     assert len(service.files()) == 1
 
 
-async def test_a_call_that_is_cancelled_during_its_commit_leaves_no_half_of_it(make: Callable[..., Service]) -> None:
+async def test_a_call_that_is_cancelled_during_its_commit_leaves_no_half_of_it(
+    make: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
     service = make()
     task = await service.submit()
+    store, committing = service.pipeline._store, asyncio.Event()
+    succeed = store.succeed
+
+    async def commit(*arguments: Any) -> bool:
+        committing.set()
+        return await succeed(*arguments)
+
+    monkeypatch.setattr(store, "succeed", commit)
     with locked(service) as lock:
         service.at["swap"] = lock.take  # the last call before the picture is stored
         call = asyncio.create_task(service.pipeline.run_next("ticket"))
-        await service.stored()
+        async with asyncio.timeout(10):
+            await committing.wait()
         call.cancel()
         done, _ = await asyncio.wait([call], timeout=0.2)
         assert not done, "the commit comes first"
