@@ -38,9 +38,9 @@ class Load:
     def per_s(self) -> float:
         """Pictures a second of a full load: those of all clients within a window, summed over one window a client, by the windows' seconds.
 
-        A client's window is from its first picture to its last before `full_until_s`. So neither the start counts, when all sent at once
-        and nobody had waited, nor the end, when fewer and fewer are left; and where a system answers many at once, no single window begins or
-        ends among those. Where nobody had two pictures: all pictures by all seconds.
+        A client's window is from its first picture to its last before `full_until_s`. So neither the start counts, when all sent at
+        once and nobody had waited, nor the end, when fewer and fewer are left; and where a system answers many at once, no single
+        window begins or ends among those. Where nobody had two pictures: all pictures by all seconds.
         """
         full = [[at for at in times if at <= self.full_until_s] for times in self.pictures_s]
         windows = [(times[0], times[-1]) for times in full if len(times) > 1]
