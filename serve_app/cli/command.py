@@ -19,7 +19,7 @@ from serve_app.cli.models import prepare_builtin
 from serve_app.cli.options import DEFAULT_CONFIG
 from serve_app.cli.settings_page import settings_page
 from serve_app.cli.store import app as store
-from serve_app.deployments import environment, scheduling
+from serve_app.deployments import environment, wakeups
 from serve_app.deployments.supervisor import Stop, stop_on_signal, supervise, wait_for_stop
 from serve_app.deployments.unfit import refuse_unfit
 from serve_app.engines import runtimes
@@ -79,7 +79,7 @@ def _serve(
     haproxy: bool,
 ) -> int:
     environment.prepare(folder if haproxy else None)
-    scheduling.as_batch_jobs()
+    wakeups.wake_without_interrupting()
     from serve_app.deployments import access, cluster  # Ray reads the environment when it is imported
 
     overrides = {key: value for key, value in (("family", family), ("data_dir", data)) if value is not None}

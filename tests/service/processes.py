@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -43,6 +44,16 @@ def named(session: int, start: str) -> list[int]:
         except OSError:
             continue
     return sorted(found)
+
+
+def policies(session: int) -> set[int]:
+    """Of the scheduler, of all threads of a session: `os.SCHED_OTHER` and its like."""
+    found = set[int]()
+    for pid in named(session, ""):
+        for thread in Path(f"/proc/{pid}/task").glob("*"):
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                found.add(os.sched_getscheduler(int(thread.name)))
+    return found
 
 
 def stands_still(pid: int) -> bool:

@@ -18,7 +18,7 @@ from tests.monitoring.prometheus import until
 from tests.pictures import ASTRONAUT, HANKS
 from tests.service.client import Client, send
 from tests.service.hook import listening
-from tests.service.processes import child_of, members, named, replica
+from tests.service.processes import child_of, members, policies
 
 FACESWAP = str(Path(sys.executable).parent / "faceswap")
 
@@ -41,9 +41,7 @@ def test_it_starts_swaps_and_leaves_nothing_behind(tmp_path: Path, builtin_weigh
             session = child_of(service.process.pid)
             assert members(session), "the service runs in a session of its own"
             assert not [line for line in members(session) if "log_monitor" in line], "nobody reads what it would collect"
-            models = named(session, replica("FaceDetector"))
-            threads = [int(thread.name) for model in models for thread in Path(f"/proc/{model}/task").iterdir()]
-            assert {os.sched_getscheduler(thread) for thread in threads} == {os.SCHED_BATCH}, "what wakes interrupts no model"
+            assert policies(session) == {os.SCHED_BATCH}, "what wakes interrupts no model"
             client = Client(service.base)
             task = client.submit(HANKS.read_bytes(), ASTRONAUT.read_bytes())
             end = hook.wait_for_end(task)[-1]
