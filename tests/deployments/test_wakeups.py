@@ -1,4 +1,4 @@
-"""The scheduler's policy, in a process of its own each: it cannot be taken back everywhere."""
+"""The scheduler's policy and the slack of timers, in a process of its own each: it cannot be taken back everywhere."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ import subprocess
 import sys
 
 CALL = """
-import os
+import ctypes, os
+prctl = ctypes.CDLL(None).prctl
 from serve_app.deployments.wakeups import wake_without_interrupting
 {before}
 wake_without_interrupting()
-print(os.sched_getscheduler(0))
+print(os.sched_getscheduler(0), prctl(30))
 """
 REFUSES = """
 def refuse(*_):
@@ -20,22 +21,42 @@ os.sched_setscheduler = refuse
 """
 
 
-def called(before: str) -> tuple[int, str]:
-    """The policy afterwards, and what was said."""
+USUAL = "os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0)); prctl(29, 50_000)"
+
+
+def called(before: str) -> tuple[int, int, str]:
+    """The policy and the slack in ns afterwards, and what was said."""
     run = subprocess.run([sys.executable, "-c", CALL.format(before=before)], capture_output=True, text=True, check=True)
-    return int(run.stdout), run.stderr
+    policy, slack = run.stdout.split()
+    return int(policy), int(slack), run.stderr
 
 
-def test_who_wakes_waits_for_a_turn() -> None:
-    assert called("os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))") == (os.SCHED_BATCH, "")
+def test_who_wakes_waits_for_a_turn_and_for_other_timers() -> None:
+    assert called(USUAL) == (os.SCHED_BATCH, 4_000_000, "")
 
 
-def test_a_policy_that_somebody_chose_stays() -> None:
-    assert called("os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))") == (os.SCHED_IDLE, "")
+def test_what_somebody_chose_stays() -> None:
+    assert called("os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0)); prctl(29, 1_000)") == (os.SCHED_IDLE, 1_000, "")
+
+
+def test_what_is_started_later_has_it_too() -> None:
+    child = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import ctypes; print(ctypes.CDLL(None).prctl(30))'])"
+    script = (
+        CALL.format(before=USUAL)
+        + f"""
+import threading
+thread = threading.Thread(target=lambda: print(prctl(30), flush=True))
+thread.start()
+thread.join()
+{child}
+"""
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert run.stdout.split()[-2:] == ["4000000", "4000000"]
 
 
 def test_where_it_is_refused_the_service_goes_on_and_says_so() -> None:
-    policy, said = called(REFUSES)
-    assert policy == os.SCHED_OTHER
+    policy, slack, said = called(f"{USUAL}{REFUSES}")
+    assert (policy, slack) == (os.SCHED_OTHER, 4_000_000)
     assert "SCHED_BATCH" in said
     assert "not permitted" in said
