@@ -19,8 +19,13 @@ def refuse(*_):
     raise PermissionError("not permitted")
 os.sched_setscheduler = refuse
 """
-
-
+LATER = """
+import subprocess, sys, threading
+thread = threading.Thread(target=lambda: print(prctl(30), flush=True))
+thread.start()
+thread.join()
+subprocess.run([sys.executable, "-c", "import ctypes; print(ctypes.CDLL(None).prctl(30))"], check=True)
+"""
 USUAL = "os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0)); prctl(29, 50_000)"
 
 
@@ -40,17 +45,7 @@ def test_what_somebody_chose_stays() -> None:
 
 
 def test_what_is_started_later_has_it_too() -> None:
-    child = "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import ctypes; print(ctypes.CDLL(None).prctl(30))'])"
-    script = (
-        CALL.format(before=USUAL)
-        + f"""
-import threading
-thread = threading.Thread(target=lambda: print(prctl(30), flush=True))
-thread.start()
-thread.join()
-{child}
-"""
-    )
+    script = CALL.format(before=USUAL) + LATER
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert run.stdout.split()[-2:] == ["4000000", "4000000"]
 
