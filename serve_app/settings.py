@@ -257,7 +257,8 @@ class SwapperSettings(Group):
     buckets: tuple[int, ...] = Field(
         (1,),
         min_length=1,
-        description="batch sizes of `insightface`, ascending; above 1 they pay on GPUs. Live: which of them are used",
+        description="batch sizes of `insightface`, ascending; above 1 they pay on GPUs, and a little on processors with AMX. "
+        "Live: which of them are used",
         json_schema_extra=_live("FaceSwapper"),
     )
     slots: int = Field(2, ge=1, description="batches in flight per replica; on a CPU threads x slots is about the cores")

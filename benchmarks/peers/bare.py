@@ -33,7 +33,7 @@ class Cost:
 
 @dataclass(frozen=True, slots=True)
 class Bare:
-    """The sessions' own time at the best batch size. buckets: the swapper's that are worth having."""
+    """The sessions' own time, the swapper's at its best batch size. buckets: of the swapper, that are worth having."""
 
     detect: Cost
     identify: Cost
@@ -74,7 +74,7 @@ def _measure(models: Path, precision: Precision, seconds: float) -> Bare:
     return Bare(
         _cost(detect, frames, seconds),
         _cost(identify, FaceSquare(small.pixels, small.keypoints), seconds),
-        _cost(swap, item, seconds),
+        min((_cost(swap, item, seconds, bucket) for bucket in swap.buckets), key=lambda cost: cost.wall),
         swap.buckets,
     )
 
@@ -84,8 +84,8 @@ def _through(engine: Any, items: Sequence[Any]) -> list[Any]:
     return [engine.post(item, raw) for item, raw in zip(items, raws, strict=True)]
 
 
-def _cost(engine: Any, item: Any, seconds: float) -> Cost:
-    batch = [engine.pre(item)] * engine.buckets[-1]
+def _cost(engine: Any, item: Any, seconds: float, bucket: int = 1) -> Cost:
+    batch = [engine.pre(item)] * bucket
     engine.run(batch)  # warm
     start, cpu = time.perf_counter(), time.process_time()
 

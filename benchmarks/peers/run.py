@@ -19,7 +19,7 @@ from benchmarks.peers.limits import CLIENTS, NAMES, OURS, REFERENCE, SOURCES, li
 from benchmarks.peers.load import Load, put
 from benchmarks.peers.page import charts, table
 from benchmarks.peers.scenes import REPEATED, Bodies
-from benchmarks.peers.systems import PEERS, Box, System, ours, peer
+from benchmarks.peers.systems import FOR_THROUGHPUT, PEERS, Box, System, ours, peer
 from benchmarks.result import Result
 from benchmarks.swaps import has_amx
 from serve_app.vision.face import Pixels
@@ -113,7 +113,7 @@ def _bound(models: Path, name: str) -> list[bare.Bare]:
 
 
 def _starts(models: Path) -> dict[str, Start]:
-    mine = {name: partial(ours, models, precision, haproxy=True) for name, precision in OURS.items()}
+    mine = {name: partial(ours, models, precision, FOR_THROUGHPUT[precision], haproxy=True) for name, precision in OURS.items()}
     return {**{name: partial(peer, name, models) for name in PEERS}, **mine}
 
 

@@ -145,6 +145,10 @@ def peer(name: str, models: Path) -> Iterator[Peer]:
             _stop(process)
 
 
+# What docs/operations.md says to set where cores are the bound: two faces at a time in bf16, and enough dispatched to fill them.
+FOR_THROUGHPUT: dict[Precision, dict[str, Any]] = {"exact": {}, "fast": {"swapper": {"buckets": [1, 2]}, "ingress": {"max_dispatched": 16}}}
+
+
 @contextlib.contextmanager
 def ours(models: Path, precision: Precision, settings: Mapping[str, Any] | None = None, *, haproxy: bool = False) -> Iterator[Ours]:
     """This service as `make serve` runs it, with these models. settings: put over those of config/local.yaml. haproxy: in place of Ray's

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -85,6 +86,7 @@ class Batcher(Generic[Item, Result]):
         self._broken = ""  # why
         self._free = engine.slots
         self._most = engine.buckets[-1]
+        self._on_cores = info.get("provider", "").startswith("CPU")  # ONNX Runtime and OpenVINO name it each its way
         self._calls: deque[deque[Entry]] = deque()
         self._running: set[asyncio.Task[None]] = set()
         # Two pools, so that the CPU work of many items never keeps a free slot from running.
@@ -151,11 +153,18 @@ class Batcher(Generic[Item, Result]):
         return await asyncio.gather(*(entry.raw for entry in entries), return_exceptions=True)  # cancelled, it cancels them all
 
     def _fill_slots(self) -> None:
-        while self._free and (batch := self._take(self._most)):
+        while self._free and (batch := self._take(self._next_size())):
             self._free -= 1
             task = asyncio.get_running_loop().create_task(self._occupy_slot(batch))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
+
+    def _next_size(self) -> int:
+        """The most that the next batch may have. On a processor slots are cores: what waits goes to all that are free first."""
+        if not self._on_cores:
+            return self._most
+        waiting = sum(not entry.raw.done() for call in self._calls for entry in call)
+        return min(self._most, max(1, math.ceil(waiting / self._free)))
 
     def _take(self, limit: int) -> list[Entry]:
         batch: list[Entry] = []

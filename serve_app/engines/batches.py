@@ -22,8 +22,8 @@ Split: TypeAlias = Callable[[Sequence[Array], int], list[list[Array]]]
 # Largest difference (as choice.difference has it) between an item alone and in company. Measured: none at all, f32 and bf16.
 # ONNX Runtime on a CPU is held to that, since its results are to be the library's.
 AGREE = {"f32": 1e-3, "tf32": 1e-2, "bf16": 2e-2}
-# A larger batch must be this much faster an item to be worth its memory and the waiting; less is noise on a busy machine.
-GAIN = 1.25
+# A larger batch must be this much faster an item to be worth its memory and the waiting; less is noise (docs/decisions/0051).
+GAIN = 1.02
 ROUNDS = 5
 PATIENCE = 6.0  # seconds, after which two rounds are enough
 

@@ -49,8 +49,8 @@ class InSwapperEngine:
     own for hyperswap.
 
     kind: `inswapper` (inswapper_128, ReSwapper; float32 or float16) or, only when named, `hyperswap`: nothing in its file
-    tells how its pixels are to be scaled. runs: see `Runs`; batches pay on GPUs, and on no processor so far (docs/models.md). A
-    poisoned item fails alone. Raises RuntimeError when the file is no such model or cannot be run.
+    tells how its pixels are to be scaled. runs: see `Runs`; batches pay on GPUs, and in bf16 a little where a processor has AMX
+    (docs/models.md). A poisoned item fails alone. Raises RuntimeError when the file is no such model or cannot be run.
     """
 
     def __init__(self, path: Path, *, kind: Kind = "inswapper", **runs: Unpack[Runs]) -> None:

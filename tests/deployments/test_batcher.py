@@ -17,8 +17,8 @@ from tests.recorded import Recorded
 class Gate:
     """An engine whose runs wait until the test lets them go; item n gives n * 10, "bad" items raise."""
 
-    def __init__(self, buckets: tuple[int, ...] = (4,), slots: int = 1) -> None:
-        self.buckets, self.slots = buckets, slots
+    def __init__(self, buckets: tuple[int, ...] = (4,), slots: int = 1, provider: str = "") -> None:
+        self.buckets, self.slots, self.provider = buckets, slots, provider
         self.batches: list[list[object]] = []
         self.started = threading.Semaphore(0)
         self.open = threading.Event()
@@ -29,7 +29,7 @@ class Gate:
             raise RuntimeError("no device")
 
     def info(self) -> dict[str, str]:
-        return {}
+        return {"provider": self.provider}
 
     def pre(self, item: object) -> object:
         if item == "refused":
@@ -164,6 +164,14 @@ async def test_slots_run_side_by_side() -> None:
     await engine.running()
     engine.open.set()
     assert await asyncio.gather(*both) == [[10], [20]]
+
+
+@pytest.mark.parametrize(("provider", "batches"), [("CPU", [[1], [2]]), ("CUDAExecutionProvider", [[1, 2]])])
+async def test_on_a_processor_two_free_cores_take_one_item_each(provider: str, batches: list[list[int]]) -> None:
+    engine = Gate(slots=2, buckets=(1, 2), provider=provider)
+    engine.open.set()
+    await batcher(engine)([1, 2])
+    assert sorted(engine.batches, key=str) == batches
 
 
 async def test_an_engine_that_loses_a_result_is_an_error_not_a_hang() -> None:
