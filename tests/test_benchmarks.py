@@ -66,11 +66,12 @@ async def answering(stall_s: float) -> AsyncIterator[str]:
         nonlocal count
         await request.read()
         count += 1
-        if count == 20:
+        place = count  # others come while this one waits
+        if place == 20:
             freed.clear()
             asyncio.get_running_loop().call_later(stall_s, freed.set)
         await freed.wait()
-        return web.json_response({"code": 23} if count > 60 else {"code": 1, "result": str(count)})
+        return web.json_response({"code": 23} if place > 60 else {"code": 1, "result": str(place)})
 
     freed = asyncio.Event()
     freed.set()

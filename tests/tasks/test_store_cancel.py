@@ -161,8 +161,8 @@ async def test_a_callback_that_is_under_way_is_settled_after_the_delete(store: T
 
 
 async def test_owners_see_their_own_alone(store: TaskStore, blobs: BlobStore) -> None:
-    mine = await store.submit(new(owner="a"), partial(blobs.put_inputs, source=b"s", target=b"t"))
-    theirs = await store.submit(new(owner="b"), no_inputs)
+    put = partial(blobs.put_inputs, source=b"s", target=b"t")  # of both: it tells when the second draws the first's id
+    mine, theirs = await store.submit(new(owner="a"), put), await store.submit(new(owner="b"), put)
     assert (mine.owner, theirs.owner) == ("a", "b")
     for other in ("b", "", "A", "%"):
         assert await store.get(mine.id, other) is None
